@@ -1,0 +1,101 @@
+"""Random views of images, by torchvision's v2 kernels; the draws are a pure function of the seed.
+
+    none                            the centre, as in prediction
+    basic(scale=0.35, flip=True)    random resized crop and mirror image (Szegedy et al. 2015)
+    basic(rotate=15, colour=0.3)    and rotation in degrees, brightness, contrast and saturation
+    trivial(scale=0.35)             basic, then TrivialAugment (Mueller & Hutter 2021, arXiv:2103.10158)
+
+Never applied to validation or test data: only the training feed takes an Augment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import final
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from graft import spec
+from graft.device import seed_of
+from graft.errors import UsageError, did_you_mean
+from graft.types import Augment
+
+
+def build(text: str) -> Augment | None:
+    """The augmentation that a recipe names; None for "none"."""
+    asked = spec.parse(text)
+    if asked.name == "none":
+        return None
+    known: dict[str, Callable[..., Augment]] = {"basic": basic, "trivial": trivial}
+    if asked.name not in known:
+        raise UsageError(f"there is no augmentation '{asked.name}'", did_you_mean(asked.name, [*known, "none"]))
+    return asked.bind(known[asked.name])  # type: ignore[no-any-return]
+
+
+def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour: float = 0.0) -> Augment:
+    return Basic(scale, flip, rotate, colour)
+
+
+def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
+    return Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide())
+
+
+@final
+@dataclass(frozen=True)
+class Basic:
+    scale: float  # smallest share of the canvas that a crop covers
+    flip: bool
+    rotate: float  # degrees, either way
+    colour: float  # strength of brightness, contrast and saturation jitter
+
+    def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
+        draw = Random(seed)  # noqa: S311 - not a secret
+        if self.rotate:
+            angle = draw.uniform(-self.rotate, self.rotate)
+            sample = F.rotate(sample, angle, interpolation=v2.InterpolationMode.BILINEAR)
+        view = F.resized_crop(sample, *self._box(draw, sample.shape[-1]), [size, size], antialias=True)
+        if self.flip and draw.random() < 0.5:
+            view = F.horizontal_flip(view)
+        return self._colour(draw, view) if self.colour else view
+
+    def _box(self, draw: Random, side: int) -> tuple[int, int, int, int]:
+        """top, left, height, width of a crop with an aspect ratio between 3/4 and 4/3."""
+        area, ratio = draw.uniform(self.scale, 1.0), math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))
+        height = min(side, max(1, round(side * math.sqrt(area / ratio))))
+        width = min(side, max(1, round(side * math.sqrt(area * ratio))))
+        return draw.randint(0, side - height), draw.randint(0, side - width), height, width
+
+    def _colour(self, draw: Random, view: Tensor) -> Tensor:
+        for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
+            view = adjust(view, draw.uniform(1 - self.colour, 1 + self.colour))
+        return view
+
+
+@final
+@dataclass(frozen=True)
+class Trivial:
+    first: Basic
+    then: v2.TrivialAugmentWide
+
+    def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
+        view = self.first(sample, size, seed)
+        with torch.random.fork_rng(devices=[]):  # the library draws from the global generator
+            torch.manual_seed(seed)
+            return self.then(view)  # type: ignore[no-any-return]
+
+
+def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | str) -> tuple[Tensor, Tensor]:
+    """MixUp (arXiv:1710.09412) or CutMix (arXiv:1905.04899): (B, ...), (B,) -> the same pixels mixed, (B, C)."""
+    known = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
+    asked = spec.parse(text)
+    if asked.name not in known:
+        raise UsageError(f"there is no mixing '{asked.name}'", did_you_mean(asked.name, known))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(*where))
+        return asked.with_options(num_classes=classes).bind(known[asked.name])(pixels, targets)  # type: ignore[no-any-return]

@@ -1,0 +1,39 @@
+"""Graft's own trunks, made by `graft pretrain` and shipped with the package: they need no network.
+
+    bundled:tiny64    64-pixel images, see weights/tiny64.json for data, recipe, figures and terms
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graft import registry
+from graft.checkpoint import digest, load_tensors
+from graft.errors import UsageError, did_you_mean
+from graft.spec import Spec, parse
+from graft.store import read_json
+from graft.types import Backbone, Info
+
+FOLDER = Path(__file__).parent / "weights"
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def bundled(name: str, *, pretrained: bool = True) -> Backbone:
+    """With `pretrained=False` the same network with random weights: the from-scratch control."""
+    if name not in names():
+        raise UsageError(f"there is no bundled trunk '{name}'", did_you_mean(name, names()))
+    card = read_json(FOLDER / f"{name}.json")
+    blank = parse(card["architecture"])
+    made: Backbone = blank.bind(registry.find("backbone", blank.name))
+    sha256 = ""
+    if pretrained:
+        state = {key: value.float() if value.is_floating_point() else value
+                 for key, value in load_tensors(FOLDER / f"{name}.safetensors").items()}  # fmt: skip
+        made.load_state_dict(state)
+        sha256 = digest(state.items())
+    made.info = Info(Spec("bundled", name), made.info.modality, made.info.dim, card["licence"], sha256,
+                     made.info.parameters, card["data"])  # fmt: skip
+    return made

@@ -1,0 +1,170 @@
+"""The command line: the verbs of api.py, with the fields of a recipe as flags. Nothing heavy is imported before a verb
+runs, so that `graft --help` answers at once.
+
+Talk goes to standard error, data to standard output. Exit codes are those of errors.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from graft import registry
+from graft.console import Console
+from graft.errors import GraftError
+from graft.recipe import Recipe
+
+app = typer.Typer(
+    name="graft",
+    help="Transfer learning with proof: from labelled examples to the best model that pretrained knowledge can give.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[str | None, typer.Option(help="the run folder; the next free runs/<data>-<n> if not given")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on with the run in --out, or start it")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output (predict: one for each line)")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but errors")]
+Run = Annotated[str, typer.Argument(help="a folder that `graft fit` made")]
+Data = Annotated[str, typer.Argument(help="a folder, a file, a .csv or .jsonl, or a data set by name")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+
+
+def with_recipe(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb one flag for each field of a recipe; those that were not said arrive as None."""
+    hints = get_type_hints(Recipe)
+    own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    flags = []
+    for one in fields(Recipe):
+        if one.default is MISSING:
+            continue
+        kind = list[str] if one.name == "terms" else hints[one.name]
+        words = f"{one.metadata['help']} [default: {one.default if one.default not in (None, ()) else 'none'}]"
+        flag = Annotated[kind | None, typer.Option(help=words, show_default=False)]
+        flags.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag))
+
+    def wrapped(**given: Any) -> None:
+        verb(**given)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    wrapped.__signature__ = inspect.Signature([*parameters, *flags])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in (*parameters, *flags)}
+    wrapped.__name__, wrapped.__doc__ = verb.__name__, verb.__doc__
+    return wrapped
+
+
+def emit(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+@app.command()
+@with_recipe
+def fit(
+    data: Annotated[str | None, typer.Argument(help="a folder, a .csv or .jsonl file, or a data set by name")] = None,
+    recipe: Annotated[str | None, typer.Option(help="a recipe.json to repeat; flags change its values")] = None,
+    out: Out = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Adapt a pretrained model to labelled data, and measure what it came to."""
+    from graft import api
+
+    console = Console(quiet=quiet)
+    result = api.fit(data, recipe=recipe, out=out, resume=resume, console=console, **options)
+    _done(result, console, as_json)
+
+
+@app.command()
+@with_recipe
+def pretrain(
+    data: Data,
+    out: Out = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Train a trunk from random weights by the same loop; writes trunk.safetensors and its card."""
+    from graft import api
+
+    console = Console(quiet=quiet)
+    result = api.pretrain(data, out=out, resume=resume, console=console, **options)
+    _done(result, console, as_json)
+
+
+@app.command()
+def predict(run: Run, data: Data, as_json: AsJson = False, device: Device = "auto") -> None:
+    """Labels and probabilities for new files; what cannot be read is listed, never guessed."""
+    from graft import api
+
+    rows, issues = api.predict(run, data, device=device)
+    for row in rows:
+        emit(row) if as_json else typer.echo(f"{row['path']}\t{row['label']}\t{row['probability']:.4f}")
+    Console().issues(issues)
+
+
+@app.command()
+def evaluate(run: Run, data: Data, as_json: AsJson = False, device: Device = "auto") -> None:
+    """Figures with 95 % intervals of a run on other labelled data."""
+    from graft import api
+
+    result = api.evaluate(run, data, device=device)
+    Console().evaluated(result)
+    if as_json:
+        emit(result)
+
+
+@app.command("list")
+def list_plugins(
+    kind: Annotated[str, typer.Argument(help="backbone, reader, task, strategy or term")] = "", as_json: AsJson = False
+) -> None:
+    """What can be named: backbones, readers, tasks, strategies, terms."""
+    from graft.errors import UsageError, did_you_mean
+
+    if kind and kind not in registry.KINDS:
+        raise UsageError(f"there is no kind of plugin called '{kind}'", did_you_mean(kind, registry.KINDS))
+    found = {k: registry.names(k) for k in ([kind] if kind else registry.KINDS)}
+    if as_json:
+        emit(found)
+        return
+    for one, plugins in found.items():
+        for name, words in plugins.items():
+            typer.echo(f"{one:<10} {name:<16} {words}")
+
+
+def _done(result: dict[str, Any], console: Console, as_json: bool) -> None:
+    if "resumed" in result:
+        console.say(
+            f"{result['run']} is already done; its result follows" if as_json else f"{result['run']} is already done"
+        )
+    if as_json:
+        emit(result)
+
+
+def main() -> None:
+    """Run a verb; every refusal is a sentence and an exit code, and a traceback only with GRAFT_DEBUG=1."""
+    try:
+        app(standalone_mode=True)
+    except GraftError as error:
+        Console().error(error)
+        if os.environ.get("GRAFT_DEBUG"):
+            traceback.print_exc()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

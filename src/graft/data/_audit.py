@@ -1,0 +1,218 @@
+"""One pass over the data before anything is learned: can every sample be read, and which are copies of each other?
+
+What cannot be read is left out and listed; what had to be converted is counted; copies share a group, so that no split
+can put them on two sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from graft.data import _copies
+from graft.data._image import Decoded, decode
+from graft.errors import DataError
+from graft.types import Dataset, Issue, Sample, UnreadableSample
+
+Progress = Callable[[int, int], None]
+_CHUNK = 32
+_CONVERTED = {
+    "exif-rotated": "were turned upright, as their EXIF data ask",
+    "alpha": "have transparent pixels, and were laid on white",
+    "grey": "are grey, and were repeated to three channels",
+    "16-bit": "have 16 bits per channel, and were reduced to 8",
+    "float": "have floating-point pixels, and were reduced to 8 bits",
+    "palette": "have a palette, which was applied",
+    "cmyk": "are CMYK, and were converted to RGB without a colour profile",
+    "animated": "have several frames, of which the first was taken",
+}
+
+
+class _Look(NamedTuple):
+    """What is kept of an image after it was seen once; `reason` is set when it could not be read."""
+
+    digest: str = ""
+    pixels: bytes = b""
+    thumb: bytes = b""
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def audit(dataset: Dataset, *, progress: Progress | None = None) -> Dataset:
+    """The readable samples with digest and group, and the findings. `progress(done, total)` is called as it goes.
+
+    Raises DataError when there is no sample, or none can be read.
+    """
+    if not dataset.samples:
+        raise DataError(f"{dataset.name} holds no samples", "give a folder or a table with at least two classes")
+    looks = _look_at_all(dataset, progress)
+    good = [i for i, look in enumerate(looks) if not look.reason]
+    issues = [*dataset.issues, *_unreadable(dataset.samples, looks)]
+    if not good:
+        raise DataError(f"none of the {len(looks)} samples of {dataset.name} can be read: {looks[0].reason}",
+                        f"look at one of them: {dataset.samples[0].key}")  # fmt: skip
+    kept = [replace(dataset.samples[i], digest=looks[i].digest) for i in good]
+    seen = [looks[i] for i in good]
+    issues += _conversions(kept, seen)
+    grouped, findings = _group_copies(dataset, kept, seen)
+    return dataset.replace(samples=tuple(grouped), issues=(*issues, *findings, *_tiny_classes(grouped)))
+
+
+def require_classes(dataset: Dataset) -> None:
+    """Raises DataError unless there are labelled samples of two classes or more."""
+    have = {sample.label for sample in dataset.samples if sample.label is not None}
+    if len(have) < 2:
+        seen = f"only one class, {sorted(have)[0]!r}" if have else "no labels"
+        raise DataError(f"{dataset.name} has {seen}: there is nothing to tell apart",
+                        "make one folder per class, or give a table with the columns path and label")  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ looking
+
+
+def _look_at_all(dataset: Dataset, progress: Progress | None) -> list[_Look]:
+    """In threads: hashing, unpacking and resizing release the interpreter's lock."""
+    samples = dataset.samples
+    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
+    looks: list[_Look] = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # what Pillow warns of is either counted here or refused
+        for done in pool.map(lambda chunk: [_look(dataset, sample) for sample in chunk], chunks):
+            looks += done
+            if progress is not None:
+                progress(len(looks), len(samples))
+    return looks
+
+
+def _look(dataset: Dataset, sample: Sample) -> _Look:
+    try:
+        data = dataset.read_bytes(sample)
+        image, notes = decode(data) if isinstance(sample.source, Path) else Decoded(dataset.load(sample))
+        thumb = _copies.thumb(image).tobytes()
+    except UnreadableSample as error:
+        return _Look(reason=str(error))
+    pixels = hashlib.sha256(f"{image.size}".encode())
+    pixels.update(image.tobytes())
+    return _Look(hashlib.sha256(data).hexdigest(), pixels.digest(), thumb, notes)
+
+
+# ----------------------------------------------------------------------------------------------------------- findings
+
+
+def _unreadable(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Issue]:
+    """One issue per kind of reason; what stands in brackets differs from file to file."""
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for i, look in enumerate(looks):
+        if look.reason:
+            kinds[look.reason.partition(" (")[0]].append(i)
+    for kind, rows in sorted(kinds.items()):
+        reason = looks[rows[0]].reason if len(rows) == 1 else kind
+        keys = tuple(samples[i].key for i in rows)
+        yield Issue("unreadable", "warning", f"left out, because unreadable: {reason}", keys, "replace or remove them")
+
+
+def _conversions(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Issue]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for sample, look in zip(samples, looks, strict=True):
+        for note in look.notes:
+            found[note].append(sample.key)
+    for note, keys in sorted(found.items()):
+        every = len(keys) == len(samples)  # then the list of names says nothing
+        count = f"all {len(keys):,}" if every else f"{len(keys):,}"
+        yield Issue(note, "note", f"{count} images {_CONVERTED[note]}", () if every else tuple(keys))
+
+
+def _tiny_classes(samples: Sequence[Sample]) -> Iterator[Issue]:
+    counts = Counter(sample.label for sample in samples if sample.label is not None)
+    lonely = tuple(sorted(label for label, count in counts.items() if count == 1))
+    if lonely:
+        what = "classes with a single sample: it can be learned from, but nothing can be measured"
+        yield Issue("one-sample-class", "warning", what, lonely, "add samples to them")
+
+
+# ------------------------------------------------------------------------------------------------------------- copies
+
+
+def _group_copies(
+    dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]
+) -> tuple[list[Sample], list[Issue]]:
+    """Copies get one group, merged with the groups that the data give."""
+    exact = _copies.same([look.pixels for look in looks])
+    first = sorted({head for head, _ in exact})
+    thumbs = np.frombuffer(b"".join(looks[i].thumb for i in first), np.uint8)
+    thumbs = thumbs.reshape(-1, _copies.HEIGHT, _copies.WIDTH, 3)
+    near = [(first[a], first[b]) for a, b in _copies.near_copies(thumbs, lambda i: dataset.load(samples[first[i]]))]
+    content = _copies.clusters(len(samples), exact + near)
+    names = _group_names(samples, content)
+    grouped = [replace(sample, group=name) for sample, name in zip(samples, names, strict=True)]
+    return grouped, [*_copy_issues(samples, exact, near), *leaks(samples, content)]
+
+
+def _group_names(samples: Sequence[Sample], content: Sequence[int]) -> list[str | None]:
+    """A given group keeps its name (the first of those that copies join); copies alone are "copies:<digest>"."""
+    given = _copies.same([sample.group for sample in samples])
+    whole = _copies.clusters(len(samples), [*given, *((head, i) for i, head in enumerate(content))])
+    sizes = Counter(whole)
+    names: dict[int, str] = {}
+    for head, sample in sorted(zip(whole, samples, strict=True), key=lambda pair: pair[1].digest):
+        names.setdefault(head, f"copies:{sample.digest[:16]}")
+    for sample, head in sorted(((s, h) for s, h in zip(samples, whole, strict=True) if s.group), key=_by_group):
+        if names[head].startswith("copies:"):
+            names[head] = str(sample.group)
+    return [names[h] if s.group or sizes[h] > 1 else None for s, h in zip(samples, whole, strict=True)]
+
+
+def _by_group(pair: tuple[Sample, int]) -> str:
+    return str(pair[0].group)
+
+
+def _copy_issues(samples: Sequence[Sample], exact: list[tuple[int, int]], near: list[tuple[int, int]]) -> list[Issue]:
+    issues = []
+    again = [(head, i) for head, i in exact if head != i]
+    if again:
+        keys = tuple(samples[i].key for i in sorted({i for pair in again for i in pair}))
+        what = f"{len(again)} images repeat the pixels of another one; they stay on one side of every split"
+        issues.append(Issue("exact-copies", "note", what, keys))
+    if near:
+        keys = tuple(samples[i].key for i in sorted({i for pair in near for i in pair}))
+        what = f"{len(near)} pairs of images show almost the same picture; they stay on one side of every split"
+        issues.append(Issue("near-copies", "note", what, keys))
+    return issues + _conflicts(samples, again)
+
+
+def _conflicts(samples: Sequence[Sample], again: list[tuple[int, int]]) -> list[Issue]:
+    alike: dict[int, set[int]] = defaultdict(set)
+    for head, i in again:
+        alike[head] |= {head, i}
+    labels = {head: {samples[i].label for i in rows} - {None} for head, rows in alike.items()}
+    keys = tuple(samples[i].key for head in alike if len(labels[head]) > 1 for i in sorted(alike[head]))
+    if not keys:
+        return []
+    what = f"{sum(len(found) > 1 for found in labels.values())} pictures stand under two labels or more"
+    return [Issue("conflicting-labels", "warning", what, keys, "keep one label for each, and remove the other copies")]
+
+
+def leaks(samples: Sequence[Sample], content: Sequence[object], known: Container[str] = ()) -> list[Issue]:
+    """Samples whose copy stands in a later part of the given split: test wins over valid, valid over train.
+
+    `content` names what each sample shows; `known` are keys of earlier findings. The split leaves these samples out.
+    """
+    rank = {"train": 0, "valid": 1, "test": 2}
+    top: dict[object, int] = {}
+    for sample, what in zip(samples, content, strict=True):
+        top[what] = max(top.get(what, -1), rank.get(sample.split or "", -1))
+    pairs = zip(samples, content, strict=True)
+    lost = [s.key for s, what in pairs if s.key in known or -1 < rank.get(s.split or "", -1) < top[what]]
+    if not lost:
+        return []
+    text = f"{len(lost)} images are copies of images in the test or validation part, and are not trained on"
+    return [Issue("leak", "warning", text, tuple(lost), "scores published on this split may be too good")]

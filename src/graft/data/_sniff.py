@@ -1,0 +1,93 @@
+"""What did the user mean by "flowers/", "data.csv", "torchvision:CIFAR10" or "digits"? Paths that exist come first."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from graft import registry, spec
+from graft.data._files import is_image
+from graft.errors import DataError, UsageError
+from graft.spec import Spec
+from graft.types import Dataset
+
+_TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_WITH_OPTIONS = re.compile(r"(?P<path>.+?)(?P<call>\([^()]*\))", re.DOTALL)
+
+
+def open_data(text: str) -> Dataset:
+    """A path or a reader's spec -> a data set. Raises DataError (no such path) or UsageError (no such reader)."""
+    found = _as_path(text.strip()) or _as_spec(text.strip())
+    return found.bind(registry.find("reader", found.name))  # type: ignore[no-any-return]
+
+
+def _as_path(text: str) -> Spec | None:
+    """`data.csv(label='species')`: the options count only when the text as a whole is no path."""
+    if _exists(text):
+        return Spec(_reader(Path(text).expanduser()), text)
+    match = _WITH_OPTIONS.fullmatch(text)
+    if match is None or not _exists(match["path"]):
+        return None
+    options = spec.parse(f"options{match['call']}").options
+    return Spec(_reader(Path(match["path"]).expanduser()), match["path"], options)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a path, a NUL, an unknown ~user
+        return False
+
+
+def _reader(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if path.suffix.lower() in _TABLES:
+        return _TABLES[path.suffix.lower()]
+    if is_image(path.name):
+        return "folder"
+    raise DataError(f"{path} is neither a folder, an image nor a table ({', '.join(_TABLES)})",
+                    "give a folder with one folder per class, or a table with the columns path and label")  # fmt: skip
+
+
+def _as_spec(text: str) -> Spec:
+    name = re.match(r"[A-Za-z_][\w-]*", text)
+    known = name is not None and name[0].replace("-", "_") in registry.names("reader")
+    if known and re.fullmatch(r"[\w-]+(:.*|\(.*\))?", text, re.DOTALL):
+        return spec.parse(text)
+    if re.match(r"[a-zA-Z]+://", text):
+        raise DataError(f"web addresses are not fetched: {text}", "download and unpack it, then give the folder")
+    bare = _WITH_OPTIONS.fullmatch(text)
+    path = bare["path"] if bare else text
+    near = _sibling(path)
+    if near or not text or re.search(r"[/\\]|^[.~]|\.\w{1,6}$", path):
+        raise DataError(f"there is no folder or file '{path}'", near or _beside(path))
+    return _unknown(text)
+
+
+def _unknown(text: str) -> Spec:
+    found = spec.parse(text)
+    try:
+        registry.find("reader", found.name)
+    except UsageError as error:
+        raise UsageError(f"'{text}' is neither a file, a folder nor a reader", error.hint) from None
+    return found
+
+
+def _sibling(text: str) -> str:
+    """ "did you mean" for the nearest name in the deepest folder that does exist. """
+    path = Path(text).expanduser() if not text.startswith("~") else Path(text)
+    for wrong in (path, *path.parents):
+        try:
+            names = [p.name for p in wrong.parent.iterdir() if not p.name.startswith(".")]
+        except OSError:
+            continue
+        near = difflib.get_close_matches(wrong.name, names, n=1, cutoff=0.6)
+        return f"did you mean '{wrong.parent / near[0]}'?" if near else ""
+    return ""
+
+
+def _beside(text: str) -> str:
+    folder = next((p for p in Path(text).expanduser().parents if p.is_dir()), Path("."))
+    return f"see what is there: ls {folder}"

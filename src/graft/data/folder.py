@@ -1,0 +1,188 @@
+"""Images in folders: one folder per class, with or without train/ valid/ test/ above them.
+
+    flowers/rose/1.jpg                          classes only: Graft splits
+    flowers/train/rose/1.jpg, flowers/test/...  given splits (valid, val and validation mean the same)
+    photos/1.jpg                                no class folders: unlabelled, to predict on
+
+Images may lie deeper below their class folder. Nothing outside the folder is ever read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graft.data._files import SPLITS, UNSUPPORTED, image_files, is_image, is_junk, readable
+from graft.errors import DataError
+from graft.types import Dataset, Issue, Sample
+
+Parts = tuple[str, ...]
+
+
+def folder(path: str) -> Dataset:
+    """A folder or one image file. Raises DataError when it does not exist or holds no image."""
+    root = Path(path).expanduser()
+    if root.is_file():
+        return image_files(root.name, [Sample(readable(root.name), root)], [], root.resolve().parent)
+    if not root.is_dir():
+        raise DataError(f"there is no folder {path}", "check the path: ls " + str(root.parent))
+    scan = _scan(root.resolve())
+    if not scan.images:
+        raise _nothing(path, scan)
+    base = _base(scan)
+    samples, loose = _label(scan, base)
+    issues = [*scan.issues(), *_notes(scan, base, loose)]
+    return image_files(root.resolve().name, samples, issues, scan.root)
+
+
+# ---------------------------------------------------------------------------------------------------------- scanning
+
+
+@dataclass
+class _Scan:
+    """Everything below a root, as paths relative to it."""
+
+    root: Path
+    images: list[Parts] = field(default_factory=list)
+    folders: list[Parts] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def issues(self) -> Iterator[Issue]:
+        kinds = (
+            ("ignored-file", "note", "files that are not images are ignored", self.ignored, ""),
+            ("unsupported-format", "warning", "images of a format that Graft does not read are left out",
+             self.unsupported, "convert them to JPEG or PNG"),
+            ("outside-root", "warning", "links that lead out of the folder are refused, and not read", self.outside,
+             "copy the files into the folder"),
+            ("broken-link", "warning", "links that lead nowhere, and pipes or devices, are left out", self.broken, ""),
+            ("unreadable-folder", "warning", "folders that may not be opened are left out", self.closed,
+             "give yourself the right to read them: chmod -R u+rX"),
+        )  # fmt: skip
+        return (Issue(code, severity, what, tuple(keys), hint) for code, severity, what, keys, hint in kinds if keys)
+
+
+def _scan(root: Path) -> _Scan:
+    scan = _Scan(root)
+    todo: list[Parts] = [()]
+    while todo:
+        here = todo.pop()
+        try:
+            entries = sorted(os.scandir(root.joinpath(*here)), key=lambda entry: entry.name)
+        except OSError:
+            scan.closed.append(_key(here) or ".")
+            continue
+        for entry in entries:
+            if not is_junk(entry.name) and _sort_in(scan, entry, (*here, entry.name)):
+                todo.append((*here, entry.name))
+    scan.images.sort()
+    scan.folders.sort()
+    return scan
+
+
+def _sort_in(scan: _Scan, entry: os.DirEntry[str], parts: Parts) -> bool:
+    """File one entry under its kind; True for a folder to go into. Linked folders are not entered: they may loop."""
+    if entry.is_symlink():
+        _link(scan, parts)
+    elif entry.is_dir():
+        scan.folders.append(parts)
+        return True
+    elif entry.is_file():
+        _file(scan, parts)
+    else:
+        scan.broken.append(_key(parts))
+    return False
+
+
+def _link(scan: _Scan, parts: Parts) -> None:
+    try:
+        target = scan.root.joinpath(*parts).resolve(strict=True)
+    except (OSError, RuntimeError):
+        scan.broken.append(_key(parts))
+        return
+    if not target.is_relative_to(scan.root):
+        scan.outside.append(_key(parts))
+    elif target.is_file():
+        _file(scan, parts)
+    else:
+        (scan.ignored if target.is_dir() else scan.broken).append(_key(parts))
+
+
+def _file(scan: _Scan, parts: Parts) -> None:
+    if is_image(parts[-1]):
+        scan.images.append(parts)
+    else:
+        suffix = os.path.splitext(parts[-1])[1].lower()
+        (scan.unsupported if suffix in UNSUPPORTED else scan.ignored).append(_key(parts))
+
+
+def _key(parts: Parts) -> str:
+    return readable("/".join(parts))
+
+
+# ---------------------------------------------------------------------------------------------------------- labelling
+
+
+def _base(scan: _Scan) -> Parts:
+    """Where the class or split folders begin: archives often unpack to one more folder around them."""
+    base: Parts = ()
+    while True:
+        below = [parts[len(base) :] for parts in scan.images]
+        tops = {parts[0] for parts in below}
+        if len(tops) > 1 or min(map(len, below)) < 3 or tops <= SPLITS.keys() or _lower(tops) <= SPLITS.keys():
+            return base
+        base = (*base, *tops)
+
+
+def _lower(names: set[str]) -> set[str]:
+    return {name.lower() for name in names}
+
+
+def _label(scan: _Scan, base: Parts) -> tuple[list[Sample], list[str]]:
+    """Samples with label and split, and images outside any class folder (none when there are no classes at all)."""
+    splits = _has_splits(scan, base)
+    depth = len(base) + splits  # where the class folder's name stands
+    classes = any(len(parts) > depth + 1 for parts in scan.images)
+    samples, loose = [], []
+    for parts in scan.images:
+        label = readable(parts[depth]) if len(parts) > depth + 1 else None
+        split = SPLITS[parts[len(base)].lower()] if splits else None
+        if classes and label is None:
+            loose.append(_key(parts))
+        else:
+            samples.append(Sample(_key(parts), scan.root.joinpath(*parts), label, split))
+    return samples, loose
+
+
+def _has_splits(scan: _Scan, base: Parts) -> bool:
+    """Only when *all* folders are named like splits: a folder "train" beside "bus" and "tram" is a class."""
+    tops = {parts[len(base)].lower() for parts in scan.images if len(parts) > len(base) + 1}
+    return bool(tops) and tops <= SPLITS.keys() and all(len(parts) > len(base) + 1 for parts in scan.images)
+
+
+def _notes(scan: _Scan, base: Parts, loose: list[str]) -> Iterator[Issue]:
+    depth = len(base) + _has_splits(scan, base)
+    full = {parts[: depth + 1] for parts in scan.images if len(parts) > depth + 1}
+    around = {parts[:depth] for parts in scan.images}
+    empty = [p for p in scan.folders if full and len(p) == depth + 1 and p[:depth] in around and p not in full]
+    if base:
+        yield Issue("inner-folder", "note", f"the classes were found one level deeper, in {_key(base)}")
+    if empty:
+        yield Issue("empty-class", "note", "folders without images are no class", tuple(map(_key, empty)))
+    if loose:
+        hint = "move them into the folder of their class"
+        yield Issue("no-class-folder", "warning", "images outside any class folder are left out", tuple(loose), hint)
+
+
+def _nothing(path: str, scan: _Scan) -> DataError:
+    if scan.outside:
+        return DataError(f"{path} holds only links that lead out of it (such as {scan.outside[0]}), and they are not "
+                         "followed", "copy the images into the folder")  # fmt: skip
+    found = len(scan.ignored) + len(scan.unsupported)
+    seen = f"{found} other files, such as {(scan.unsupported + scan.ignored)[0]}" if found else "it is empty"
+    return DataError(f"there are no images in {path} ({seen})", "put JPEG or PNG files into one folder per class")

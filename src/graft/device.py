@@ -1,0 +1,100 @@
+"""Device, precision, seeds and threads.
+
+All randomness is `f(seed, where, index)`: nothing hidden has to be saved, so a run can stop anywhere and go on exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+
+from graft.errors import UsageError, did_you_mean
+from graft.types import Json
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick(name: str = "auto") -> torch.device:
+    """"auto": the GPU when there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"cannot use the device '{name}': {str(error).splitlines()[0]}", "--device auto") from None
+    return device
+
+
+def precision(name: str, device: torch.device) -> torch.dtype:
+    """"auto": bf16 on a GPU, fp32 on a processor, where a fast path must first be shown to be equal."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        raise UsageError(f"there is no precision '{name}'", did_you_mean(name, PRECISIONS))
+    return PRECISIONS[name]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
+
+
+def seed_of(*where: int | str) -> int:
+    """A 63-bit seed from any key, the same on every machine."""
+    text = "/".join(map(str, where)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+@contextmanager
+def seeded(*where: int | str) -> Iterator[None]:
+    """Run a block under its own seed, and leave the global generators as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(*where))
+        yield
+
+
+def permutation(size: int, *where: int | str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed_of(*where))
+    return torch.randperm(size, generator=generator)
+
+
+def environment() -> Json:
+    """What a reader needs to judge whether a run can be repeated bit for bit."""
+    from importlib.metadata import version
+
+    libraries = ("graft-ml", "torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensors", "pillow")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "commit": commit(),
+        "processor": processor(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "libraries": {name: version(name) for name in libraries},
+    }
+
+
+def processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        return names[0] if names else platform.processor()
+    except OSError:
+        return platform.processor()
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed package."""
+    git = Path(__file__).parents[2] / ".git"
+    try:
+        head = (git / "HEAD").read_text(encoding="ascii").strip()
+        return (git / head.removeprefix("ref: ")).read_text(encoding="ascii").strip() if "ref:" in head else head
+    except OSError:
+        return None

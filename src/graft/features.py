@@ -1,0 +1,248 @@
+"""Whatever is frozen runs once: a data set as it looks at any boundary of a backbone, kept in memory and on disk.
+
+    Feed      rows of a data set, decoded, augmented, and run through the stages before a boundary
+    Cache     rows on disk, found by content: weights + preprocessing + bytes of the sample + view
+
+A cache file is named by the hash of its content, so a damaged or foreign one is noticed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from graft.checkpoint import digest
+from graft.device import autocast, seed_of
+from graft.errors import ResourceError
+from graft.store import cache_dir, replacing, sha256
+from graft.types import Augment, Backbone, Dataset, Features, Inputs
+
+GIGA = 1 << 30
+PLAIN = -1  # the view without augmentation
+BLOCK = 512  # samples between two looks at memory, disk and the progress bar
+Tell = Callable[[int, int], None]  # done, total
+
+
+def memory_budget() -> int:
+    """Bytes that kept rows may take: $GRAFT_MEMORY in GB, else a third of the machine's."""
+    asked = os.environ.get("GRAFT_MEMORY")
+    if asked:
+        return int(float(asked) * GIGA)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+
+
+@final
+@dataclass
+class Cache:
+    """Rows on disk. The newest keys are kept when the folder outgrows `budget` bytes ($GRAFT_CACHE_GB, else 10)."""
+
+    folder: Path
+    budget: int = 10 * GIGA
+
+    @staticmethod
+    def default() -> Cache:
+        return Cache(cache_dir() / "features", int(float(os.environ.get("GRAFT_CACHE_GB", "10")) * GIGA))
+
+    def rows(self, key: str) -> dict[str, Tensor]:
+        """Everything that is kept under a key, by the digest of the sample."""
+        found: dict[str, Tensor] = {}
+        for path in sorted((self.folder / key).glob("*.safetensors")):
+            if sha256(path) != path.stem:
+                path.unlink(missing_ok=True)  # it can be made again
+                continue
+            with safetensors.safe_open(path, "pt") as file:
+                names = json.loads(file.metadata()["digests"])
+                found.update(zip(names, file.get_tensor("rows"), strict=True))
+        return found
+
+    def add(self, key: str, digests: Sequence[str], rows: Tensor) -> None:
+        """Publish one file; several processes may do so at once, at worst both keep the same rows."""
+        folder = self.folder / key
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with replacing(folder / "new") as temporary:
+                content = {"rows": rows.contiguous()}
+                safetensors.torch.save_file(content, temporary, {"digests": json.dumps(list(digests))})
+                os.link(temporary, folder / f"{sha256(temporary)}.safetensors")
+            (folder / "new").unlink(missing_ok=True)
+        except (FileExistsError, FileNotFoundError, ResourceError):
+            return  # the same rows are there already, or there is no room: a cache may be missing, never wrong
+        self.prune(keep=key)
+
+    def prune(self, keep: str) -> None:
+        """Drop the keys that were not used for longest."""
+        folders = sorted((f for f in self.folder.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)
+        sizes = {f: sum(p.stat().st_size for p in f.glob("*") if p.exists()) for f in folders}
+        total = sum(sizes.values())
+        for folder in folders:
+            if total <= self.budget or folder.name == keep:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= sizes[folder]
+
+
+@final
+class Feed:
+    """A data set seen through a backbone. `augment` is None for everything but training."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        backbone: Backbone,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        augment: Augment | None = None,
+        views: int = 0,
+        seed: int = 0,
+        needs: str = "pooled",
+        cache: Cache | None = None,
+        tell: Tell | None = None,
+    ) -> None:
+        self.dataset, self.backbone, self.device, self.dtype = dataset, backbone, device, dtype
+        self.augment, self.views, self.seed, self.needs = augment, views, seed, needs
+        self.cache, self.tell = cache, tell
+        self.targets = dataset.targets()
+        self._canvas: Tensor | None = None
+        self._kept: dict[int, Tensor] = {}  # by view
+        self._prefix = (0, "")  # the boundary that is open, and the digest of the weights before it
+        self._too_large = False
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    # ------------------------------------------------------------------------------------------- what the loop asks
+
+    def open(self, boundary: int) -> None:
+        """Get ready for batches at a boundary: what was kept of other weights or another boundary is let go."""
+        stages = list(self.backbone.stages)[:boundary]
+        weights = digest(item for stage in stages for item in stage.state_dict().items())
+        if (boundary, weights) != self._prefix:
+            self._kept, self._prefix, self._too_large = {}, (boundary, weights), False
+
+    def batch(self, rows: Tensor, boundary: int, epoch: int = 0) -> Inputs:
+        """The inputs of stage `boundary` for these rows; with `boundary` = all stages, the pooled features."""
+        if boundary == 0:
+            return self._inputs(rows, self._view(epoch, 0))
+        kept = self._rows(boundary, self._view(epoch, boundary))
+        if kept is None:
+            return self._through(rows, boundary, self._view(epoch, boundary))
+        return Inputs(kept[rows].to(self.device))
+
+    def features(self, inputs: Inputs, boundary: int) -> Features:
+        """What the head gets, from what `batch` gave."""
+        if self._pooled(boundary):
+            return Features(pooled=inputs.x)
+        return self.backbone(inputs, boundary)  # type: ignore[no-any-return]
+
+    def pooled(self) -> Tensor:
+        """(N, D) features of the trunk as it is, without augmentation: for probes, baselines, neighbours."""
+        last = len(self.backbone.stages)
+        self.open(last)
+        kept = self._rows(last, PLAIN)
+        return kept if kept is not None else self._through(torch.arange(len(self)), last, PLAIN).x.cpu()
+
+    # ----------------------------------------------------------------------------------------------- what is behind
+
+    def _view(self, epoch: int, boundary: int) -> int:
+        """A new view each epoch for an unfrozen trunk; a frozen prefix takes turns at those it keeps, or has one."""
+        if self.augment is None or (boundary and not self.views):
+            return PLAIN
+        return epoch % self.views if boundary else epoch
+
+    def _pooled(self, boundary: int) -> bool:
+        return boundary == len(self.backbone.stages) and self.needs == "pooled"
+
+    def _rows(self, boundary: int, view: int) -> Tensor | None:
+        """All N rows at a boundary, from memory, from disk, or made now; None when they would not fit."""
+        assert boundary == self._prefix[0], "open() the boundary first"
+        if view not in self._kept and not self._too_large:
+            made = self._make(boundary, view)
+            if made is None:
+                self._too_large = True
+            else:
+                self._kept[view] = made
+        return self._kept.get(view)
+
+    def _make(self, boundary: int, view: int) -> Tensor | None:
+        probe = self._through(torch.arange(min(1, len(self))), boundary, view).x
+        if probe.numel() * 4 * len(self) * max(1, self.views) > memory_budget():
+            return None
+        key, digests = self._key(boundary, view), [sample.digest for sample in self.dataset.samples]
+        usable = self.cache is not None and all(digests)
+        known = self.cache.rows(key) if self.cache and usable else {}
+        made = torch.empty((len(self), *probe.shape[1:]))
+        missing = [i for i, name in enumerate(digests) if name not in known]
+        for i, name in enumerate(digests):
+            if name in known:
+                made[i] = known[name]
+        for block in torch.tensor(missing, dtype=torch.long).split(BLOCK) if missing else ():
+            made[block] = self._through(block, boundary, view).x.float().cpu()
+            self._progress(int(block[-1]) + 1)
+        if self.cache and usable and missing:
+            self.cache.add(key, [digests[i] for i in missing], made[missing])
+        return made
+
+    def _through(self, rows: Tensor, boundary: int, view: int) -> Inputs:
+        """Decode and run the frozen prefix. It must be in eval mode: the loop sees to that."""
+        parts = []
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            for few in rows.split(64):
+                inputs = self.backbone.encode(self._inputs(few, view), 0, boundary)
+                parts.append(self.backbone.readout(inputs).pooled if self._pooled(boundary) else inputs.x)
+        return Inputs(torch.cat(parts).float().clone())
+
+    def _inputs(self, rows: Tensor, view: int) -> Inputs:
+        samples, preprocess = self._samples(rows), self.backbone.preprocess
+        x, mask = preprocess.batch(samples) if view == PLAIN else preprocess.batch(
+            samples, self.augment, self._seeds(rows, view))  # fmt: skip
+        return Inputs(x.to(self.device), None if mask is None else mask.to(self.device))
+
+    def _seeds(self, rows: Tensor, view: int) -> list[int]:
+        """f(seed, view, content): independent of the order, of other samples and of the number of workers."""
+        samples = self.dataset.samples
+        return [seed_of(self.seed, "view", view, samples[i].digest or samples[i].key) for i in rows.tolist()]
+
+    def _samples(self, rows: Tensor) -> Tensor:
+        """(B, 3, R, R) uint8. All are kept when they fit; a large set is decoded as it is needed."""
+        if self._canvas is None:
+            first = self._decode([0])
+            if first.numel() * len(self) > memory_budget():
+                return self._decode(rows.tolist())
+            self._canvas = first.new_empty((len(self), *first.shape[1:]))
+            for block in torch.arange(len(self)).split(BLOCK):
+                self._canvas[block] = self._decode(block.tolist())
+                self._progress(int(block[-1]) + 1)
+        return self._canvas[rows]
+
+    def _decode(self, rows: Sequence[int]) -> Tensor:
+        def one(i: int) -> Tensor:
+            return self.backbone.preprocess.sample(self.dataset.load(self.dataset.samples[i]))
+
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            return torch.stack(list(pool.map(one, rows)))
+
+    def _key(self, boundary: int, view: int) -> str:
+        """The address of kept rows: everything that decides their values, except the bytes of the sample."""
+        about = {
+            "format": 1, "weights": self._prefix[1], "source": str(self.backbone.info.source), "boundary": boundary,
+            "preprocess": self.backbone.preprocess.json(), "pooled": self._pooled(boundary), "dtype": str(self.dtype),
+            "view": None if view == PLAIN else [view, self.seed, repr(self.augment)],
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def _progress(self, done: int) -> None:
+        if self.tell:
+            self.tell(done, len(self))

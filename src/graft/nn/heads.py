@@ -1,0 +1,46 @@
+"""Heads on pooled features: `linear`, or `mlp(hidden=(1024, 512), dropout=0.5)` as transfer tutorials build it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from graft.errors import UsageError, did_you_mean
+from graft.spec import parse
+
+
+def linear(dim: int, out: int) -> nn.Module:
+    """(B, D) -> (B, out): one linear layer, PyTorch's initialisation."""
+    return nn.Linear(dim, out)
+
+
+def mlp(dim: int, out: int, *, hidden: tuple[int, ...] | int = (1024, 512), dropout: float = 0.5) -> nn.Module:
+    """(B, D) -> (B, out): Linear, ReLU, Dropout for each hidden width, then a linear layer."""
+    widths = _widths(hidden)
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise UsageError(f"dropout={dropout!r} is not a share of units", "choose 0 <= dropout < 1")
+    layers: list[nn.Module] = []
+    for before, after in zip((dim, *widths), widths, strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], out))
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp}
+
+
+def build(spec_text: str, dim: int, out: int) -> nn.Module:
+    """The head that a spec asks for; an unknown name or option is a UsageError that says what was probably meant."""
+    spec = parse(spec_text)
+    if spec.name not in HEADS:
+        raise UsageError(f"there is no head called '{spec.name}'", did_you_mean(spec.name, HEADS))
+    head: nn.Module = spec.bind(HEADS[spec.name], dim, out)
+    return head
+
+
+def _widths(hidden: object) -> tuple[int, ...]:
+    """(256,) and 256 mean the same: a one-element tuple without its comma is a number."""
+    widths = hidden if isinstance(hidden, tuple | list) else (hidden,)
+    if not widths or not all(type(width) is int and width > 0 for width in widths):
+        raise UsageError(f"hidden={hidden!r} are not layer widths", "write hidden=(256,) or hidden=(1024, 512)")
+    return tuple(widths)

@@ -1,0 +1,124 @@
+"""Optimisers and schedules by name: `sgd(momentum=0.9)`, `cosine(warmup=0.05)`.
+
+A schedule is a pure function (step, total, history) -> factor on each group's peak rate, so that a resumed run has
+nothing to restore. `history` holds the validation scores so far, higher is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from graft import spec
+from graft.errors import UsageError, did_you_mean
+from graft.types import Group
+
+Schedule = Callable[[int, int, Sequence[float]], float]
+
+
+def optimizer(text: str, groups: Sequence[Group], weight_decay: float) -> Optimizer:
+    """Weights decay; biases and normalisation (one dimension) do not (Goyal et al. 2017, BiT)."""
+    known: dict[str, Any] = {
+        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "rmsprop": torch.optim.RMSprop,
+    }
+    asked = spec.parse(text)
+    if asked.name not in known:
+        raise UsageError(f"there is no optimiser '{asked.name}'", did_you_mean(asked.name, known))
+    try:
+        return known[asked.name](_param_groups(groups, weight_decay), **asked.options)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--optimizer {text}: {error}", "see torch.optim for its options") from None
+
+
+def _param_groups(groups: Sequence[Group], weight_decay: float) -> list[dict[str, Any]]:
+    made = []
+    for params, lr in groups:
+        for decay, wanted in ((weight_decay, True), (0.0, False)):
+            chosen = [p for p in params if (p.ndim > 1) is wanted]
+            if chosen:
+                made.append({"params": chosen, "lr": lr, "peak": lr, "weight_decay": decay})
+    return made
+
+
+def schedule(text: str) -> Schedule:
+    asked = spec.parse(text)
+    if asked.name not in SCHEDULES:
+        raise UsageError(f"there is no schedule '{asked.name}'", did_you_mean(asked.name, SCHEDULES))
+    asked.bind(SCHEDULES[asked.name], 0, 1, ())  # a wrong option is said now, not after an epoch
+    return partial(SCHEDULES[asked.name], **asked.options)
+
+
+def constant(step: int, total: int, history: Sequence[float]) -> float:
+    return 1.0
+
+
+def steps(step: int, total: int, history: Sequence[float], *, at: tuple[float, ...] = (0.3, 0.6, 0.9),
+          factor: float = 0.1) -> float:  # fmt: skip
+    """Times `factor` at each share of the way (BiT's hyper-rule: 30, 60 and 90 %)."""
+    return factor ** sum(step >= share * total for share in at)
+
+
+def cosine(step: int, total: int, history: Sequence[float], *, warmup: float = 0.05, floor: float = 0.0) -> float:
+    """Linear warm-up over a share of the way, then half a cosine down to `floor` (Loshchilov & Hutter 2017)."""
+    start = warmup * total
+    if step < start:
+        return (step + 1) / (start + 1)
+    share = (step - start) / max(1.0, total - start)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def one_cycle(step: int, total: int, history: Sequence[float], *, rise: float = 0.3, start: float = 25.0,
+              end: float = 1e4) -> float:  # fmt: skip
+    """Up from 1/start to 1 and down to 1/(start * end), both by cosine (Smith & Topin 2018). Momentum stays."""
+    top = rise * total - 1
+    first, last, share = (1 / start, 1.0, step / max(1.0, top))
+    if step > top:
+        first, last, share = 1.0, 1 / (start * end), (step - top) / max(1.0, total - 1 - top)
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def triangular(step: int, total: int, history: Sequence[float], *, cut: float = 0.1, ratio: float = 32.0) -> float:
+    """Slanted triangle of ULMFiT (Howard & Ruder 2018, arXiv:1801.06146, equation 3)."""
+    peak = max(1, math.floor(total * cut))
+    share = step / peak if step < peak else 1 - (step - peak) / (peak * (1 / cut - 1))
+    return (1 + max(0.0, share) * (ratio - 1)) / ratio
+
+
+def inverse_time(step: int, total: int, history: Sequence[float], *, decay: float = 0.01) -> float:
+    """1 / (1 + t * decay), t in steps (Robbins & Monro 1951)."""
+    return 1.0 / (1.0 + step * decay)
+
+
+def plateau(step: int, total: int, history: Sequence[float], *, factor: float = 0.1, patience: int = 3) -> float:
+    """Times `factor` whenever `patience` epochs in a row have not beaten the best validation score."""
+    best, waited, cuts = -math.inf, 0, 0
+    for score in history:
+        best, waited = (score, 0) if score > best else (best, waited + 1)
+        if waited > patience:
+            cuts, waited = cuts + 1, 0
+    return float(factor**cuts)
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": constant,
+    "step": steps,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "triangular": triangular,
+    "inverse_time": inverse_time,
+    "plateau": plateau,
+}
+
+
+def clip(parameters: Sequence[nn.Parameter], norm: float) -> None:
+    if norm:
+        nn.utils.clip_grad_norm_(parameters, norm)

@@ -1,0 +1,42 @@
+"""A pretrained trunk as two files: half-precision weights without the head, and a card of facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from graft import run
+from graft.checkpoint import save_tensors
+from graft.store import read_json, replacing, sha256, write_json
+from graft.types import Json
+
+
+def export_trunk(folder: Path, result: Json) -> Path:
+    """Write trunk.safetensors (float16) and trunk.json beside the run; `bundled:` reads this pair."""
+    model = run.load(folder).model
+    state = {
+        name: t.to(torch.float16) if t.is_floating_point() else t for name, t in model.backbone.state_dict().items()
+    }
+    path = folder / "trunk.safetensors"
+    with replacing(path) as temporary:
+        save_tensors(temporary, state)
+    write_json(folder / "trunk.json", _card(folder, result, path))
+    return path
+
+
+def _card(folder: Path, result: Json, path: Path) -> Json:
+    data = read_json(folder / "data.json")
+    return {
+        "architecture": read_json(folder / "backbone.json")["source"],
+        "parameters": read_json(folder / "backbone.json")["parameters"],
+        "data": data["name"],
+        "data_fingerprint": data["fingerprint"],
+        "samples": result["splits"],
+        "recipe": read_json(folder / "recipe.json"),
+        "valid": {name: result["valid"][name] for name in ("accuracy", "top5") if name in result["valid"]},
+        "hours": round(result["seconds"] / 3600, 2),
+        "environment": read_json(folder / "environment.json"),
+        "sha256": sha256(path),
+        "licence": "Apache-2.0 for these weights; the terms of the source images are those of their owners",
+    }

@@ -1,0 +1,64 @@
+"""Everything a run was asked: one definition for the keyword arguments, the flags and recipe.json.
+
+No torch here: the command line reads these fields to make its flags and must answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from graft.errors import UsageError, did_you_mean
+
+
+def _of(default: Any, words: str) -> Any:
+    return field(default=default, metadata={"help": words})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values are strings, numbers and None, so a recipe is JSON both ways and `graft fit --recipe` repeats it."""
+
+    data: str = field(metadata={"help": "a folder, a .csv or .jsonl file, or a data set by name such as digits"})
+    backbone: str = _of(
+        "bundled:tiny64", "the pretrained trunk: torchvision:resnet18, timm:..., local:<file>, bundled:..."
+    )
+    task: str = _of("classification", "what the labels mean")
+    strategy: str = _of("lp_ft", "what moves, and when: linear_probe, full, lp_ft, gradual, discriminative")
+    terms: tuple[str, ...] = _of((), "what else is minimised, such as l2_sp(alpha=0.01); may be given several times")
+    head: str = _of("linear", "linear or mlp(hidden=(1024, 512), dropout=0.5)")
+    loss: str = _of("cross_entropy", "cross_entropy, binary or mse")
+    label_smoothing: float = _of(0.0, "share of the target that is spread over all classes")
+    class_weights: str | None = _of(None, "balanced: rare classes count more")
+    optimizer: str = _of("adamw", "sgd, adam, adamw or rmsprop, with options: sgd(momentum=0.9)")
+    schedule: str = _of("cosine", "constant, step, cosine, one_cycle, triangular, inverse_time or plateau")
+    weight_decay: float = _of(1e-4, "not applied to biases and normalisation")
+    batch_size: int = _of(64, "samples in a batch")
+    accumulate: int = _of(1, "batches whose gradients are added before a step")
+    clip: float = _of(1.0, "largest norm of the gradient; 0: no limit")
+    ema: float = _of(0.99, "decay of the moving average of weights; 0: none")
+    patience: int | None = _of(None, "epochs without a better validation score that end a phase")
+    augment: str = _of("basic", "none, basic(scale=0.35, flip=True, rotate=0, colour=0) or trivial")
+    mix: str | None = _of(None, "mixup(alpha=0.1) or cutmix(alpha=1.0)")
+    views: int = _of(0, "augmented views that a frozen prefix is run on and kept for; 0: the plain view alone")
+    batchnorm: str = _of("auto", "statistics of moving BatchNorm: train, eval, or auto (eval for small data)")
+    precision: str = _of("auto", "fp32, bf16 or fp16")
+    device: str = _of("auto", "cpu, cuda, ...")
+    valid: float = _of(0.15, "share that chooses, where the data have no valid part")
+    test: float = _of(0.15, "share that is sealed until the end, where the data have no test part")
+    sealed: str | None = _of(None, "the given part that is the sealed test, where it is not called test")
+    seed: int = _of(0, "decides the split, the order, the views and the random weights")
+
+    def json(self) -> dict[str, Any]:
+        return {**self.__dict__, "terms": list(self.terms)}
+
+
+def make(record: dict[str, Any]) -> Recipe:
+    """A recipe from its JSON. Raises UsageError for a field that no recipe has."""
+    known = [f.name for f in fields(Recipe)]
+    for key in record:
+        if key not in known:
+            raise UsageError(f"a recipe has no '{key}'", did_you_mean(key, known))
+    if not record.get("data"):
+        raise UsageError("no data are named", "graft fit FOLDER")
+    return Recipe(**{**record, "terms": tuple(record.get("terms") or ())})

@@ -1,0 +1,201 @@
+"""The run folder: everything a run was asked, did and came to, and nothing that runs code when it is read.
+
+model.safetensors    the weights                       labels.json         class names, in order
+backbone.json        source, licence, architecture     preprocessing.json  how inputs are prepared
+recipe.json          `graft fit --recipe` repeats it   environment.json    versions, processor, threads
+data.json            counts and fingerprint            splits.jsonl        every sample: split, label, sha256
+issues.json          findings about the data           metrics.jsonl       every phase and epoch
+result.json          the figures                       sealed.json         each opening of the test part
+manifest.json        sha256 of the files above that a prediction depends on
+ckpt/                checkpoints of the training
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from graft import registry
+from graft.backbones._images import images
+from graft.checkpoint import load_tensors, save_tensors
+from graft.device import environment, seeded
+from graft.errors import DataError, IntegrityError, UsageError
+from graft.recipe import make as make_recipe
+from graft.spec import Spec, parse
+from graft.store import disk_errors, read_json, replacing, sha256, write_json
+from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
+
+SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json")
+
+
+class Loaded(NamedTuple):
+    """A run that was read back: ready to predict, without the network and without the source of its weights."""
+
+    folder: Path
+    model: Model
+    task: Task
+    classes: tuple[str, ...]
+    recipe: Recipe
+
+
+# ------------------------------------------------------------------------------------------------- making the parts
+
+
+def build_backbone(text: str, pretrained: bool = True) -> Backbone:
+    asked = parse(text)
+    source = registry.find("backbone", asked.name)
+    return (asked if pretrained else asked.with_options(pretrained=False)).bind(source)  # type: ignore[no-any-return]
+
+
+def build_task(recipe: Recipe, classes: tuple[str, ...], counts: tuple[int, ...] | None = None) -> Task:
+    """The recipe's general options, then the task's own."""
+    asked = parse(recipe.task)
+    general = {"head": recipe.head, "loss": recipe.loss, "label_smoothing": recipe.label_smoothing,
+               "class_weights": recipe.class_weights, "counts": counts}  # fmt: skip
+    options = {**general, **asked.options}
+    return Spec(asked.name, asked.target, options).bind(registry.find("task", asked.name), classes)  # type: ignore[no-any-return]
+
+
+def build_model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
+    with seeded(recipe.seed, "head"):
+        return Model(backbone, task.head(backbone.info))
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def new_folder(data: str, out: str | None) -> Path:
+    """`out`, or the next free runs/<name>-<n>. Raises ResourceError where it cannot be made."""
+    if out is not None:
+        folder = Path(out)
+    else:
+        name = Path(parse_name(data)).stem or "run"
+        number = 1
+        while (folder := Path("runs") / f"{name}-{number}").exists():
+            number += 1
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def parse_name(data: str) -> str:
+    """A short name for a data argument: the last part of a path, or of a spec."""
+    bare = data.rstrip("/").partition("(")[0]
+    return bare.rpartition("/")[2].rpartition(":")[2]
+
+
+def begin(folder: Path, recipe: Recipe, dataset: Dataset, backbone: Backbone) -> None:
+    """Everything that is known before training."""
+    write_json(folder / "recipe.json", recipe.json())
+    write_json(folder / "environment.json", environment())
+    write_json(folder / "labels.json", list(dataset.classes))
+    write_json(folder / "preprocessing.json", backbone.preprocess.json())
+    write_json(folder / "backbone.json", info_json(backbone.info))
+    write_json(folder / "issues.json", [issue.json() for issue in dataset.issues])
+    write_json(folder / "data.json", {"name": dataset.name, "fingerprint": fingerprint(dataset), **counts(dataset)})
+    lines = [{"key": s.key, "split": s.split, "label": s.label, "sha256": s.digest} for s in dataset.samples]
+    with replacing(folder / "splits.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def save_model(folder: Path, model: Model) -> None:
+    with replacing(folder / "model.safetensors") as temporary:
+        save_tensors(temporary, model.state_dict())
+    write_json(folder / "manifest.json", {"format": 1, "files": {name: sha256(folder / name) for name in SIGNED}})
+
+
+def append(folder: Path, event: Json) -> None:
+    """One line of metrics.jsonl."""
+    path = folder / "metrics.jsonl"
+    with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(event) + "\n")
+
+
+def open_sealed(folder: Path, why: str) -> int:
+    """Count an opening of the test part. Returns how often it has been opened."""
+    path = folder / "sealed.json"
+    openings = read_json(path) if path.exists() else []
+    openings.append({"when": datetime.now(UTC).isoformat(timespec="seconds"), "why": why})
+    write_json(path, openings)
+    return len(openings)
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+def load(folder: Path) -> Loaded:
+    """Check every hash, rebuild the network without its original weights, and load the run's own."""
+    verify(folder)
+    recipe = make_recipe(read_json(folder / "recipe.json"))
+    classes = tuple(read_json(folder / "labels.json"))
+    backbone = _rebuild(read_json(folder / "backbone.json"))
+    backbone.preprocess = images(read_json(folder / "preprocessing.json"))
+    task = build_task(Recipe(**{**recipe.__dict__, "class_weights": None}), classes)
+    model = build_model(recipe, backbone, task)
+    try:
+        model.load_state_dict(load_tensors(folder / "model.safetensors"))
+    except RuntimeError as error:
+        raise IntegrityError(
+            f"{folder}: {str(error).splitlines()[0]}", "make the run again with this version"
+        ) from None
+    return Loaded(folder, model.eval(), task, classes, recipe)
+
+
+def verify(folder: Path) -> None:
+    """Raises UsageError when this is no run, IntegrityError when a file is not what was saved."""
+    if not (folder / "recipe.json").is_file():
+        raise UsageError(f"{folder} is not a run folder", "give a folder that `graft fit` made, such as runs/flowers-1")
+    if not (folder / "manifest.json").is_file():
+        raise DataError(f"{folder} is not finished: it has no trained model yet", f"graft fit --resume --out {folder}")
+    for name, expected in read_json(folder / "manifest.json")["files"].items():
+        if not (folder / name).is_file() or sha256(folder / name) != expected:
+            raise IntegrityError(
+                f"{folder / name} is not what was saved", "restore it from a copy, or make the run again"
+            )
+
+
+def splits(folder: Path) -> list[Json]:
+    return [json.loads(line) for line in (folder / "splits.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def difference(old: Recipe, new: Recipe) -> list[str]:
+    """What a resumed run would do differently, field by field."""
+    a, b = old.json(), new.json()
+    return [f"{key}: {a[key]!r} -> {b[key]!r}" for key in a if a[key] != b[key]]
+
+
+# ----------------------------------------------------------------------------------------------------------- facts
+
+
+def info_json(info: Info) -> Json:
+    return {**info.__dict__, "source": str(info.source), "notes": list(info.notes)}
+
+
+def counts(dataset: Dataset) -> Json:
+    """Samples in each split, and of each class in it."""
+    table: Json = {}
+    for name in ("train", "valid", "test"):
+        labels = Counter(s.label for s in dataset.samples if s.split == name)
+        table[name] = {"samples": sum(labels.values()), "classes": {c: labels[c] for c in dataset.classes}}
+    return {"splits": table}
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """sha256 over every sample's content, label and split, in an order that does not depend on names."""
+    lines = sorted(f"{s.digest} {s.label} {s.split}" for s in dataset.samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _rebuild(record: Json) -> Backbone:
+    asked = parse(record["source"])
+    extra: dict[str, Any] = {"config": record["config"]} if record.get("config") else {}
+    with torch.random.fork_rng():
+        backbone: Backbone = asked.with_options(pretrained=False, **extra).bind(registry.find("backbone", asked.name))
+    backbone.info = Info(**{**record, "source": asked, "notes": tuple(record["notes"])})
+    return backbone

@@ -1,0 +1,79 @@
+"""One grammar for the command line, the recipe, the log and the record: `name:argument(key=literal, ...)`.
+
+    linear_probe
+    lp_ft(epochs=5, lr=1e-3)
+    torchvision:resnet50
+    local:weights/net.safetensors(arch='resnet18')
+
+Values are Python literals and nothing else, so a spec can be stored, compared and read back without running code.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graft.errors import UsageError, did_you_mean
+
+_FORM = re.compile(r"(?P<name>[A-Za-z_][\w-]*)(?::(?P<target>[^()]+|.*?))?(?P<call>\(.*\))?\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A plugin's name, what it points at (a model id, a file), and its keyword arguments."""
+
+    name: str
+    target: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        head = self.name if self.target is None else f"{self.name}:{self.target}"
+        inside = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"{head}({inside})" if inside else head
+
+    def with_options(self, **more: Any) -> Spec:
+        return Spec(self.name, self.target, {**self.options, **more})
+
+    def bind(self, function: Callable[..., Any], *leading: Any) -> Any:
+        """Call `function(*leading[, target], **options)`; a wrong keyword is a UsageError that shows the right ones."""
+        arguments = leading if self.target is None else (*leading, self.target)
+        try:
+            inspect.signature(function).bind(*arguments, **self.options)
+        except TypeError as error:
+            raise UsageError(f"{self}: {error}", _options_hint(self, function, len(leading))) from None
+        return function(*arguments, **self.options)
+
+
+def parse(text: str) -> Spec:
+    """Read a spec; raises UsageError with the place of the mistake."""
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"cannot read '{text}'", "write it as name, name:target or name(key=value, ...)")
+    options = _literals(match["call"] or "()", text)
+    return Spec(match["name"].replace("-", "_"), match["target"], options)
+
+
+def _literals(call: str, text: str) -> dict[str, Any]:
+    try:
+        node = ast.parse(f"f{call}", mode="eval").body
+        assert isinstance(node, ast.Call)
+        if node.args or any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError("arguments need names: key=value")
+        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    except (SyntaxError, ValueError, AssertionError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        hint = "values are literals: numbers, True, 'text in quotes', (1, 2)"
+        raise UsageError(f"cannot read '{text}': {reason}", hint) from None
+
+
+def _options_hint(spec: Spec, function: Callable[..., Any], skip: int) -> str:
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    unknown = [key for key in spec.options if key not in names]
+    if unknown and names:
+        return did_you_mean(unknown[0], names)
+    return f"{spec.name}({', '.join(str(p) for p in parameters)})"

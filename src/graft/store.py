@@ -1,0 +1,97 @@
+"""Where Graft keeps what it can make again, and how it writes: whole or not at all.
+
+The cache folder is $GRAFT_CACHE, else $XDG_CACHE_HOME/graft, else ~/.cache/graft. GRAFT_OFFLINE=1 forbids the network.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graft.errors import IntegrityError, ResourceError
+
+
+def cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GRAFT_CACHE") or Path(base) / "graft")
+
+
+def offline() -> bool:
+    return os.environ.get("GRAFT_OFFLINE", "") not in ("", "0")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside, flush to the disk, rename: a reader sees the old file or the new one, never a half."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Raises IntegrityError when the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise IntegrityError(f"{path} is missing", "restore it from a copy, or make the run again") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error}", "restore it from a copy, or make the run again") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name in the same folder; on success it takes the place of `path`."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with disk_errors(path):
+            yield temporary
+            flush(temporary)
+            temporary.replace(path)
+            flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Make the kernel write a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """A full disk or a forbidden folder is said in words, with the bytes that are left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            free = shutil.disk_usage(path.parent).free
+            hint = f"free some space there ({free:,} bytes are left), then run the same command with --resume"
+            raise ResourceError(f"the disk is full: cannot write {path}", hint) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise ResourceError(f"not allowed to write {path}", "choose another folder with --out") from error
+        raise
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse before the work rather than after it."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(f"{folder} has {free:,} bytes free, and the run needs about {needed:,}",
+                            "free some space, or choose another disk with --out")  # fmt: skip

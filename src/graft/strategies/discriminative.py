@@ -1,0 +1,21 @@
+"""Fine-tune everything, each stage slower than the one above it (Howard & Ruder 2018, arXiv:1801.06146)."""
+
+from __future__ import annotations
+
+from graft import parts
+from graft.types import Flow, Group, Model, Phase
+
+
+def rates(model: Model, lr: float, decay: float) -> tuple[Group, ...]:
+    """The head at `lr`, the last stage at lr / decay, the one before at lr / decay^2, ... Head first."""
+    modules = [*parts.head(model), *reversed(parts.stages(model))]
+    return tuple(parts.group([module], lr / decay**i) for i, module in enumerate(modules))
+
+
+def discriminative(
+    model: Model, *, head_epochs: int = 5, epochs: int = 10, head_lr: float = 1e-2, lr: float = 3e-3, decay: float = 2.6
+) -> Flow:
+    """A short probe first, then all stages at rates that fall by `decay` (2.6 in the paper) towards the input."""
+    if head_epochs:
+        yield Phase("head", (parts.group(parts.head(model), head_lr),), head_epochs)
+    yield Phase("all, discriminative", rates(model, lr, decay), epochs)

@@ -1,0 +1,26 @@
+"""Linear probe, then fine-tune from there (Kumar et al. 2022, arXiv:2202.10054).
+
+A random head sends large, wrong gradients into a good trunk; a trained one does not. With the rates and `last` given it
+is the classical recipe of the tutorials, the head at 1e-4 and then the last layers at 1e-5:
+
+    lp_ft(head_lr=1e-4, lr=1e-5, last=1)
+"""
+
+from __future__ import annotations
+
+from graft.strategies.full import full
+from graft.strategies.linear_probe import linear_probe
+from graft.types import Flow, Model
+
+
+def lp_ft(
+    model: Model,
+    *,
+    head_epochs: int = 10,
+    epochs: int = 10,
+    head_lr: float = 1e-2,
+    lr: float = 1e-3,
+    last: int | None = None,
+) -> Flow:
+    yield from linear_probe(model, epochs=head_epochs, lr=head_lr)
+    yield from full(model, epochs=epochs, lr=lr, head_lr=lr, last=last)

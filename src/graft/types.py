@@ -1,0 +1,274 @@
+"""The nouns. Data walks through them one way: Sample -> Raw -> Inputs -> Features -> Predictions -> Metric.
+
+Shapes: N samples of a set, B of a batch, C classes, D features, T positions, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from graft.recipe import Recipe as Recipe
+from graft.spec import Spec
+
+Raw = Any  # one decoded sample: an upright RGB PIL image; later a text, a waveform
+Json = dict[str, Any]
+
+# ---------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example, not yet read. `key` names it to people ("ants/7.jpg"), `source` to the reader."""
+
+    key: str
+    source: Any
+    label: str | None = None
+    split: str | None = None  # "train", "valid" or "test" where the data say so
+    group: str | None = None  # samples of one group (patient, speaker) stay on one side of every split
+    digest: str = ""  # sha256 of the content as stored; filled by the audit
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A finding about the data. `severity` is "note", "warning" or "error"; `keys` names the samples."""
+
+    code: str
+    severity: str
+    what: str
+    keys: tuple[str, ...] = ()
+    hint: str = ""
+
+    def json(self) -> Json:
+        return {"code": self.code, "severity": self.severity, "what": self.what, "count": len(self.keys),
+                "keys": list(self.keys), "hint": self.hint}  # fmt: skip
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """Samples and how to read one. `load(sample)` raises UnreadableSample with a reason, and never guesses."""
+
+    name: str
+    modality: str  # "image"
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]  # in the order of the label indices
+    load: Callable[[Sample], Raw]
+    read_bytes: Callable[[Sample], bytes]  # what the content hash covers
+    issues: tuple[Issue, ...] = ()
+    root: str = ""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def part(self, split: str) -> Dataset:
+        return self.where(lambda sample: sample.split == split)
+
+    def where(self, keep: Callable[[Sample], bool]) -> Dataset:
+        return self.replace(samples=tuple(sample for sample in self.samples if keep(sample)))
+
+    def replace(self, **changes: Any) -> Dataset:
+        return Dataset(**{**self.__dict__, **changes})
+
+    def targets(self) -> Tensor:
+        """(N,) class indices; -1 where a sample has no label."""
+        index = {label: i for i, label in enumerate(self.classes)}
+        return torch.tensor([index.get(s.label, -1) if s.label is not None else -1 for s in self.samples])
+
+
+class UnreadableSample(Exception):
+    """This one sample cannot be read; the message is the reason. It is listed, never replaced."""
+
+
+# ------------------------------------------------------------------------------------------------------ backbones
+
+
+class Inputs(NamedTuple):
+    """What stages hand on: a tensor and, for sequences, which positions are real."""
+
+    x: Tensor
+    mask: Tensor | None = None
+
+
+class Features(NamedTuple):
+    """One batch, seen by a head."""
+
+    pooled: Tensor  # (B, D)
+    tokens: Tensor | None = None  # (B, T, D)
+    maps: tuple[Tensor, ...] = ()  # (B, C, H, W) each, fine to coarse
+    mask: Tensor | None = None  # (B, T), True where real
+
+
+class Preprocess(Protocol):
+    """The preprocessing that belongs to a set of weights, in two halves so that the first can be kept.
+
+    `sample` is deterministic and compact (uint8 pixels): it runs once and may be cached. `batch` is what differs
+    between training and prediction: it crops (or augments) and normalises.
+    """
+
+    def sample(self, raw: Raw) -> Tensor: ...
+    def batch(self, samples: Tensor, augment: Augment | None = None, seeds: Sequence[int] = ()) -> Inputs: ...
+    def json(self) -> Json:
+        """All that is needed to build it again; part of every cache key."""
+        ...
+
+
+class Augment(Protocol):
+    """A random view of one sample, fixed by `seed`: (3, R, R) uint8 -> (3, size, size) uint8."""
+
+    def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Info:
+    """Where a backbone comes from. `source` rebuilds the architecture without its weights."""
+
+    source: Spec
+    modality: str
+    dim: int
+    licence: str = "unknown"
+    sha256: str = ""  # of the weights as loaded; "" when they are random
+    parameters: int = 0
+    pretrained_on: str = ""
+    notes: tuple[str, ...] = ()  # said to the user once
+    config: Json = field(default_factory=dict)  # what an offline rebuild needs beyond `source`
+
+
+@final
+class Backbone(nn.Module):
+    """Inputs -> features, as an ordered list of stages. Built by a source function, never subclassed.
+
+    Running `stages` in order is the whole forward pass; `readout` has no parameters and names the views of the last
+    stage's output. The head that the checkpoint brought is in `heads`, cut off, and never runs by accident.
+    """
+
+    def __init__(
+        self,
+        info: Info,
+        stages: Sequence[nn.Module],
+        preprocess: Preprocess,
+        readout: Callable[[Inputs], Features],
+        heads: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.info, self.preprocess, self.readout = info, preprocess, readout
+        self.stages = nn.ModuleList(stages)
+        self.heads: Mapping[str, nn.Module] = dict(heads or {})  # a plain dict: not parameters of this module
+
+    def prepare(self, raw: Iterable[Raw]) -> Inputs:
+        return self.preprocess.batch(torch.stack([self.preprocess.sample(r) for r in raw]))
+
+    def encode(self, inputs: Inputs, start: int = 0, stop: int | None = None) -> Inputs:
+        """Run stages start..stop; a prefix that is frozen runs once and is kept."""
+        x, mask = inputs
+        for stage in list(self.stages)[start:stop]:
+            x = stage(x) if mask is None else stage(x, mask)
+        return Inputs(x, mask)
+
+    def forward(self, inputs: Inputs, start: int = 0) -> Features:
+        return self.readout(self.encode(inputs, start))
+
+
+# ---------------------------------------------------------------------------------------------- tasks and training
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a task says of N samples: for classes, `values` are probabilities (N, C)."""
+
+    values: Tensor
+    labels: tuple[str, ...] = ()  # the class names, in the order of the columns
+
+
+class Batch(NamedTuple):
+    """`targets` are (B,) indices, or (B, C) probabilities after MixUp; `rows` are positions in the data set."""
+
+    inputs: Inputs
+    targets: Tensor
+    rows: Tensor
+
+
+class Metric(NamedTuple):
+    """A figure with its 95 % interval; `method` says how the interval was made."""
+
+    value: float
+    low: float
+    high: float
+    method: str = ""
+
+
+class Task(Protocol):
+    """What the labels mean. Only the task knows how its head is called."""
+
+    metric: str  # the one that selects; higher is better
+    needs: str  # the view its head takes: "pooled", "tokens" or "maps"; only "pooled" can be kept small
+
+    def head(self, info: Info) -> nn.Module: ...
+    def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor: ...
+    def predict(self, head: nn.Module, features: Features) -> Predictions: ...
+    def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]: ...
+    def measure(self, predictions: Predictions, targets: Tensor) -> dict[str, Metric]: ...
+    def report(self, predictions: Predictions, targets: Tensor) -> Json: ...
+    def rows(self, predictions: Predictions) -> list[Json]: ...
+    def baselines(self, train: Tensor, train_targets: Tensor, features: Tensor) -> dict[str, Predictions]: ...
+
+
+@final
+class Model(nn.Module):
+    """A backbone with a task's head on it: what strategies move and runs save."""
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+
+class Group(NamedTuple):
+    """Parameters that move together; `lr` is the peak learning rate of the phase for them."""
+
+    params: tuple[nn.Parameter, ...]
+    lr: float
+
+
+class Step(NamedTuple):
+    """What a term may look at."""
+
+    model: Model
+    features: Features
+    batch: Batch
+    loss: Tensor
+
+
+Term = Callable[[Step], Tensor]  # an nn.Module when it owns parameters (an adversary)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: what moves and how fast. All else is frozen, in eval mode."""
+
+    name: str
+    groups: tuple[Group, ...]
+    epochs: int
+    schedule: str | None = None  # None: what the recipe says
+    terms: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a phase came to. Strategies may decide by it; a resumed run gets the stored one again."""
+
+    phase: str
+    epochs: int
+    best_epoch: int
+    valid: Mapping[str, float]
+    train_loss: float
+    moved: int  # parameters that were allowed to move
+    boundary: int  # stages before it ran once
+    seconds: float = 0.0
+
+
+Flow = Generator[Phase, Result, None]  # result = yield phase
+Strategy = Callable[..., Flow]  # def lp_ft(model, *, epochs=5, lr=1e-3) -> Flow
