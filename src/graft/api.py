@@ -58,7 +58,7 @@ def fit(
 
 def pretrain(data: str, **options: Any) -> Json:
     """Train a trunk from random weights by the same loop, and write it beside the run as trunk.safetensors + .json."""
-    options = {**PRETRAIN, **options}
+    options = {**PRETRAIN, **{key: value for key, value in options.items() if value is not None}}
     result = fit(data, controls=False, **options)
     if result.get("resumed") != "already done":
         export_trunk(Path(result["run"]), result)

@@ -82,7 +82,8 @@ def probing(model: nn.Module) -> Iterator[None]:
         with torch.no_grad(), seeded("split"):
             model.eval()
             for p in model.parameters():
-                p.copy_(p + 0.02 * torch.randn_like(p) if p.ndim == 1 else 0.02 * torch.randn_like(p))
+                noise = torch.randn_like(p)
+                p.copy_(noise * p[0].numel() ** -0.5 if p.ndim in (2, 4) else p + 0.05 * noise)
             yield
     finally:
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from graft.backbones._split import Call, pooled_by, probing, readouts, run, same
 from graft.errors import UsageError, did_you_mean
 
 BLOCKS = ("blocks", "stages", "layers", "features", "network")
+_GROUP = re.compile(r"(layer|stages?|s|block)_?\d+$|Mixed_(5b|6a|7a)$")
 
 
 def network(name: str, *, size: int | None = None) -> Network:
@@ -112,7 +114,7 @@ def _parts(model: nn.Module) -> list[tuple[bool, nn.Module]]:
         if name in BLOCKS and isinstance(child, (nn.Sequential, nn.ModuleList)):
             parts += [(_has_weights(block), block) for block in child]
         else:
-            parts.append((name[-1:].isdigit() and isinstance(child, nn.Sequential) and len(child) > 0, child))
+            parts.append((_GROUP.match(name) is not None and _has_weights(child), child))
     return parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import urllib.error
 import urllib.request
@@ -145,6 +146,21 @@ def download(url: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise ResourceError(f"cannot download {url}: {error}", f"try again, or {OFFLINE_CHOICES}") from None
     return path
+
+
+def hub_file(repository: str, filename: str) -> Path:
+    """One file of the hub, through its own cache. Raises ResourceError within seconds."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    cached = try_to_load_from_cache(repository, filename)
+    if isinstance(cached, str):
+        return Path(cached)
+    require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), f"{repository}/{filename}")
+    try:
+        return Path(hf_hub_download(repository, filename))
+    except (HfHubHTTPError, OSError) as error:
+        raise ResourceError(f"cannot download {repository}/{filename}: {error}", OFFLINE_CHOICES) from None
 
 
 def require_network(url: str, what: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from graft.backbones._cut import Network, assemble
 from graft.backbones._timm import create, network
-from graft.backbones._weights import OFFLINE_CHOICES, download, require_network
-from graft.errors import GraftError, IntegrityError, ResourceError, UsageError
+from graft.backbones._weights import download, hub_file
+from graft.errors import GraftError, IntegrityError, UsageError
 from graft.spec import Spec
 from graft.types import Backbone
 
@@ -19,8 +18,8 @@ _FILE = "model.safetensors"
 def timm(name: str, *, pretrained: bool = True, size: int | None = None) -> Backbone:
     """(B, 3, size, size) -> what the model gives its own classifier; stages as far as they can be proved.
 
-    Weights come from the hub's cache, or are downloaded as safetensors. Raises UsageError for an unknown name or a model
-    without published weights, ResourceError when they are neither in the cache nor within reach.
+    Weights come from the hub's cache, or are downloaded as safetensors. Raises UsageError for an unknown name or for a
+    model without published weights, ResourceError when they are neither in the cache nor within reach.
     """
     built = network(name, size=size)
     source = Spec("timm", name, {} if size is None else {"size": size})
@@ -51,18 +50,3 @@ def _weight_file(name: str, cfg: dict[str, Any]) -> Path:
     if not hub:
         return download(url)
     return hub_file(hub if "/" in hub else f"timm/{name}", cfg.get("hf_hub_filename") or _FILE)
-
-
-def hub_file(repository: str, filename: str) -> Path:
-    """One file of the hub, through its own cache. Raises ResourceError within seconds."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    cached = try_to_load_from_cache(repository, filename)
-    if isinstance(cached, str):
-        return Path(cached)
-    require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), f"{repository}/{filename}")
-    try:
-        return Path(hf_hub_download(repository, filename))
-    except (HfHubHTTPError, OSError) as error:
-        raise ResourceError(f"cannot download {repository}/{filename}: {error}", OFFLINE_CHOICES) from None

@@ -23,6 +23,7 @@ def torchvision(
     if pretrained:
         state = {built.rename(k): v for k, v in read_checkpoint(download(_weights_of(name, weights).url)).items()}
         kept = {k: v for k, v in state.items() if not k.startswith(AUXILIARY)}
-        fit(built.model, kept, what=f"torchvision:{name}", hint=f"delete the file from torch's cache, or {OFFLINE_CHOICES}")
+        hint = f"delete the file from torch's cache, or {OFFLINE_CHOICES}"
+        fit(built.model, kept, what=f"torchvision:{name}", hint=hint)
     options = {key: value for key, value in (("size", size), ("weights", weights)) if value is not None}
     return assemble(built, Spec("torchvision", name, options), pretrained=pretrained)
