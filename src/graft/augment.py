@@ -38,6 +38,13 @@ def build(text: str) -> Augment | None:
     return asked.bind(known[asked.name])  # type: ignore[no-any-return]
 
 
+def check(text: str, mixing: str | None) -> None:
+    """Raises UsageError for a name or an option that does not exist, before anything is trained."""
+    build(text)
+    if mixing is not None:
+        mix(mixing, torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]), 2, 0)
+
+
 def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour: float = 0.0) -> Augment:
     return Basic(scale, flip, rotate, colour)
 

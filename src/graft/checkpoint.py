@@ -128,5 +128,5 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     for name, tensor in tensors:
         plain = tensor.detach().cpu().contiguous()
         total.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-        total.update(plain.reshape(-1).view(torch.uint8).numpy())
+        total.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -47,9 +47,9 @@ def with_recipe(verb: Callable[..., None]) -> Callable[..., None]:
     for one in fields(Recipe):
         if one.default is MISSING:
             continue
-        kind = list[str] if one.name == "terms" else hints[one.name]
+        kind: Any = list[str] if one.name == "terms" else hints[one.name]
         words = f"{one.metadata['help']} [default: {one.default if one.default not in (None, ()) else 'none'}]"
-        flag = Annotated[kind | None, typer.Option(help=words, show_default=False)]
+        flag: Any = Annotated[kind | None, typer.Option(help=words, show_default=False)]
         flags.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag))
 
     def wrapped(**given: Any) -> None:
@@ -145,10 +145,8 @@ def list_plugins(
 
 
 def _done(result: dict[str, Any], console: Console, as_json: bool) -> None:
-    if "resumed" in result:
-        console.say(
-            f"{result['run']} is already done; its result follows" if as_json else f"{result['run']} is already done"
-        )
+    if result.get("already_done"):
+        console.say(f"{result['run']} is already done; nothing was changed")
     if as_json:
         emit(result)
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,6 +28,15 @@ EVERY, MOST_ISSUES = 10.0, 5  # seconds between two lines of progress where ther
 RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+class Figure(NamedTuple):
+    """A Metric as it is in JSON; types.Metric would bring torch."""
+
+    value: float
+    low: float
+    high: float
+    method: str = ""
 
 
 class Bar(Protocol):
@@ -86,6 +95,14 @@ class Console:
         width = max(map(len, figures), default=0)
         for i, (name, metric) in enumerate(figures.items()):
             self._row("" if i else title, f"{name:<{width}}  {figure(name, metric)}")
+
+    def evaluated(self, result: Json) -> None:
+        """The figures of `graft evaluate`, and what it shares with the run's own data."""
+        self._row("data", f"{result['data']}: {result['samples']:,} samples")
+        for i, (name, metric) in enumerate(result["scores"].items()):
+            self._row("" if i else "scores", f"{name:<15} {figure(name, Figure(**metric))}")
+        for issue in result["issues"]:
+            self._row(issue["severity"], f"{issue['what']} ({issue['count']:,})", _COLOURS[issue["severity"]])
 
     def issues(self, issues: Iterable[Issue]) -> None:
         """Findings about the data: at most five lines, the worst first, one for each kind."""
@@ -189,7 +206,7 @@ class _Story:
         self.console._row(event["phase"], f"{best}; {_short(event['moved'])} parameters moved, {when}")
 
 
-def figure(name: str, metric: Metric) -> str:
+def figure(name: str, metric: Metric | Figure) -> str:
     """ "91.3 % [89.0, 93.2]" for a rate, "0.312 [0.28, 0.35]" for a loss."""
     value, low, high, _ = metric
     if math.isnan(value):

@@ -21,7 +21,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def pick(name: str = "auto") -> torch.device:
-    """"auto": the GPU when there is one."""
+    """ "auto": the GPU when there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -33,7 +33,7 @@ def pick(name: str = "auto") -> torch.device:
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
-    """"auto": bf16 on a GPU, fp32 on a processor, where a fast path must first be shown to be equal."""
+    """ "auto": bf16 on a GPU, fp32 on a processor, where a fast path must first be shown to be equal."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in PRECISIONS:

@@ -1,13 +1,13 @@
 """What can go wrong, as one small tree; each error knows its exit code and one command that fixes it.
 
-    GraftError            1  our own fault
-    ├── UsageError        2  a name, a flag or an argument is wrong
-    ├── DataError         3  the data or the recipe is refused
-    ├── MissingExtra      4  an optional library is not installed
-    ├── ResourceError     5  disk, memory, network, or training diverged
-    ├── IntegrityError    6  a file is not what its hash says, or is unsafe to read
-    ├── QualityError      7  a quality gate was not met
-    └── Interrupted     130  Ctrl-C (143: SIGTERM), after a checkpoint was saved
+GraftError            1  our own fault
+├── UsageError        2  a name, a flag or an argument is wrong
+├── DataError         3  the data or the recipe is refused
+├── MissingExtra      4  an optional library is not installed
+├── ResourceError     5  disk, memory, network, or training diverged
+├── IntegrityError    6  a file is not what its hash says, or is unsafe to read
+├── QualityError      7  a quality gate was not met
+└── Interrupted     130  Ctrl-C (143: SIGTERM), after a checkpoint was saved
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class QualityError(GraftError):
 class Interrupted(GraftError):
     def __init__(self, signal_number: int, hint: str) -> None:
         super().__init__("interrupted; a checkpoint is saved", hint)
-        self.exit_code = 128 + signal_number  # type: ignore[misc]
+        self.exit_code = 128 + signal_number
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

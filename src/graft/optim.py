@@ -22,6 +22,12 @@ from graft.types import Group
 Schedule = Callable[[int, int, Sequence[float]], float]
 
 
+def check(optimizer_text: str, schedule_text: str) -> None:
+    """Raises UsageError for a name or an option that does not exist, before anything is trained."""
+    optimizer(optimizer_text, [Group((nn.Parameter(torch.zeros(1)),), 1e-3)], 0.0)
+    schedule(schedule_text)
+
+
 def optimizer(text: str, groups: Sequence[Group], weight_decay: float) -> Optimizer:
     """Weights decay; biases and normalisation (one dimension) do not (Goyal et al. 2017, BiT)."""
     known: dict[str, Any] = {

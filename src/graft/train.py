@@ -15,8 +15,7 @@ from types import FrameType
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from graft import augment, optim
@@ -25,58 +24,11 @@ from graft.device import autocast, permutation, seed_of
 from graft.errors import Interrupted, ResourceError
 from graft.evaluate import predict
 from graft.features import Feed
+from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
 from graft.types import Batch, Flow, Inputs, Json, Model, Phase, Recipe, Result, Step, Task
 
 SAVE_EVERY = 30.0  # seconds between two checkpoints inside a phase
 Tell = Callable[[Json], None]
-
-
-def freeze(model: Model, phase: Phase) -> None:
-    """Exactly the parameters of the phase's groups move."""
-    moving = {id(p) for group in phase.groups for p in group.params}
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in moving)
-
-
-def moves(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters())
-
-
-def boundary_of(model: Model) -> int:
-    """How many stages at the input end stand still: they run once."""
-    still = 0
-    for stage in model.backbone.stages:
-        if moves(stage):
-            return still
-        still += 1
-    return still
-
-
-def set_modes(model: Model, still_batchnorm: bool) -> None:
-    """Stages that move train; all else is in eval mode, or its BatchNorm statistics and dropout would drift."""
-    model.eval()
-    for part in (*model.backbone.stages, model.head):
-        part.train(moves(part))
-    for module in model.modules():
-        frozen = not moves(module) and any(True for _ in module.parameters(recurse=False))
-        if isinstance(module, _BatchNorm) and (still_batchnorm or frozen):
-            module.eval()
-
-
-def moving_state(model: Model) -> dict[str, Tensor]:
-    """Every tensor that a phase may change: moving parameters, and the buffers of modules in training mode."""
-    state = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
-    for prefix, module in model.named_modules():
-        if module.training:
-            state |= {f"{prefix}.{n}": b for n, b in module.named_buffers(recurse=False)}
-    return state
-
-
-def set_state(model: Model, state: Mapping[str, Tensor]) -> None:
-    own = model.state_dict()
-    with torch.no_grad():
-        for name, value in state.items():
-            own[name].copy_(value)
 
 
 @dataclass
@@ -155,6 +107,7 @@ class Loop:
 
         before: dict[int, Any] = {}
         try:
+            number: int
             for number in (signal.SIGINT, signal.SIGTERM):
                 before[number] = signal.signal(number, ask)
         except ValueError:
@@ -174,7 +127,9 @@ class _PhaseRun:
         self.loop, self.phase, self.recipe, self.model = loop, phase, loop.recipe, loop.model
         freeze(self.model, phase)
         self.boundary = boundary_of(self.model)
-        self.still_batchnorm = _still_batchnorm(loop)
+        self.still_batchnorm = keep_statistics(
+            self.model, self.recipe.batchnorm, len(loop.train), self.recipe.batch_size
+        )
         set_modes(self.model, self.still_batchnorm)
         self.optimizer = optim.optimizer(self.recipe.optimizer, phase.groups, self.recipe.weight_decay)
         self.schedule = optim.schedule(phase.schedule or self.recipe.schedule)
@@ -336,17 +291,9 @@ class _PhaseRun:
     def _not_finite(self, rows: Tensor) -> None:
         names = ", ".join(self.loop.train.dataset.samples[i].key for i in rows[:5].tolist())
         raise ResourceError(
-            f"the loss is no longer finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; its batch begins with {names}",
+            f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
             "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
         )
-
-
-def _still_batchnorm(loop: Loop) -> bool:
-    """Statistics of few or small batches are worse than the pretrained ones; random weights have none to keep."""
-    if loop.recipe.batchnorm != "auto":
-        return loop.recipe.batchnorm == "eval"
-    pretrained = bool(loop.model.backbone.info.sha256)
-    return pretrained and (len(loop.train) < 1000 or loop.recipe.batch_size < 16)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -28,13 +28,25 @@ def test_class_folders(tmp_path):
     put(tmp_path, "bee/1.png", "ant/2.PNG", "ant/deep/er/3.jpeg")
     found = folder(str(tmp_path))
     assert found.classes == ("ant", "bee") and found.targets().tolist() == [0, 0, 1]
-    assert labels(found) == {"bee/1.png": ("bee", None), "ant/2.PNG": ("ant", None), "ant/deep/er/3.jpeg": ("ant", None)}
+    assert labels(found) == {
+        "bee/1.png": ("bee", None),
+        "ant/2.PNG": ("ant", None),
+        "ant/deep/er/3.jpeg": ("ant", None),
+    }
     assert found.issues == ()
 
 
 @pytest.mark.parametrize("valid", ["valid", "val", "validation", "Val"])
 def test_split_folders(tmp_path, valid):
-    put(tmp_path, "train/a/1.png", "train/b/1.png", f"{valid}/a/1.png", f"{valid}/b/x/1.png", "test/a/1.png", "test/b/1.png")
+    put(
+        tmp_path,
+        "train/a/1.png",
+        "train/b/1.png",
+        f"{valid}/a/1.png",
+        f"{valid}/b/x/1.png",
+        "test/a/1.png",
+        "test/b/1.png",
+    )
     found = folder(str(tmp_path))
     assert found.classes == ("a", "b") and len(found.part("valid")) == len(found.part("test")) == 2
     assert labels(found)[f"{valid}/b/x/1.png"] == ("b", "valid")
@@ -45,8 +57,41 @@ def test_a_class_called_train_among_other_classes_is_a_class(tmp_path):
     assert folder(str(tmp_path)).classes == ("bus", "train", "tram")
 
 
+def test_other_images_beside_given_parts_are_no_class(tmp_path):
+    put(
+        tmp_path,
+        "train/a/1.png",
+        "train/b/1.png",
+        "test/a/1.png",
+        "test/b/1.png",
+        "docs/logo.png",
+        "docs/x/2.png",
+        "c.png",
+    )
+    found = folder(str(tmp_path))
+    assert found.classes == ("a", "b") and len(found.part("train")) == len(found.part("test")) == 2
+    assert codes(found)["no-class-folder"].keys == ("c.png", "docs/logo.png", "docs/x/2.png")
+
+
+def test_a_flat_test_part_is_unlabelled_and_listed(tmp_path):
+    put(tmp_path, "train/a/1.png", "train/b/1.png", "test/1.png", "test/2.png")
+    found = folder(str(tmp_path))
+    assert len(found) == 2 and codes(found)["no-class-folder"].keys == ("test/1.png", "test/2.png")
+
+
+def test_flat_parts_are_unlabelled(tmp_path):
+    put(tmp_path, "train/1.png", "test/1.png")
+    assert labels(folder(str(tmp_path))) == {"train/1.png": (None, "train"), "test/1.png": (None, "test")}
+
+
 def test_one_more_folder_around_the_data_is_seen_through(tmp_path):
-    put(tmp_path, "photos-main/train/a/1.png", "photos-main/train/b/1.png", "photos-main/test/a/1.png", "photos-main/test/b/1.png")
+    put(
+        tmp_path,
+        "photos-main/train/a/1.png",
+        "photos-main/train/b/1.png",
+        "photos-main/test/a/1.png",
+        "photos-main/test/b/1.png",
+    )
     found = folder(str(tmp_path))
     assert found.classes == ("a", "b") and len(found.part("test")) == 2 and "inner-folder" in codes(found)
 
@@ -116,7 +161,7 @@ def test_a_root_that_is_a_link_is_fine(tmp_path):
 
 
 def test_names_of_all_kinds_are_kept(tmp_path):
-    names = ["with space", "émoji 🐜", "-dash", "[red]x[/red]", "new\nline", "a'b\"c", "CON", "x."]
+    names = ["with space", "émoji 🐜", "-dash", "[red]x", "new\nline", "a'b\"c", "CON", "x."]
     put(tmp_path, *(f"{name}/1.png" for name in names))
     assert folder(str(tmp_path)).classes == tuple(sorted(names))
 
@@ -134,7 +179,12 @@ def test_undecodable_names_become_text(tmp_path):
 def test_look_alike_class_names_are_warned_of(tmp_path):
     put(tmp_path, "Cat/1.png", "cat/1.png", "caf\u00e9/1.png", "cafe\u0301/1.png", "dog/1.png")
     found = folder(str(tmp_path))
-    assert len(found.classes) == 5 and set(codes(found)["similar-classes"].keys) == {"Cat", "cat", "caf\u00e9", "cafe\u0301"}
+    assert len(found.classes) == 5 and set(codes(found)["similar-classes"].keys) == {
+        "Cat",
+        "cat",
+        "caf\u00e9",
+        "cafe\u0301",
+    }
 
 
 def test_errors_say_what_is_there(tmp_path):

@@ -80,6 +80,11 @@ def test_labels_stay_text(root, label):
     assert found.samples[0].label == label and len(found.classes) == 2
 
 
+def test_blanks_around_labels_go_and_are_noted(root):
+    found = csv(write(root, "path,label\nimg/0.png, cat\nimg/1.png,cat\n"))
+    assert found.classes == ("cat",) and codes(found)["padded-label"].keys == ("row 2: ' cat'",)
+
+
 def test_a_missing_column_names_file_columns_and_option(root):
     with pytest.raises(DataError) as caught:
         csv(write(root, "photo,species\nimg/0.png,cat\n"))
@@ -103,7 +108,8 @@ def test_paths_alone_are_unlabelled(root):
 def test_bad_rows_are_listed_with_their_numbers_and_never_read(root):
     rows = ["path,label", "img/0.png,cat", "../secret.png,cat", f"{root.parent}/secret.png,cat", "C:\\x.png,cat",
             "https://example.com/x.png,cat", "file:///etc/passwd,cat", "img/none.png,cat", "img,cat", "img/1.png,",
-            ",dog", "", "img/2.png,dog,more", "img/3.png", "img/4.png,dog", "img/\0.png,dog", "img/link.png,dog"]  # fmt: skip
+            ",dog", "", "img/2.png,dog,more", "img/3.png", "img/4.png,dog", "img/\0.png,dog",
+            "img/link.png,dog"]  # fmt: skip
     (root / "img" / "link.png").symlink_to(root.parent / "secret.png")
     found = csv(write(root, "\n".join(rows)))
     assert [s.key for s in found.samples] == ["img/0.png", "img/4.png"]
@@ -155,7 +161,8 @@ def test_a_missing_file():
 
 
 def test_jsonl(root):
-    rows = [{"image": "img/0.png", "class": "cat"}, {"image": "img/1.png", "class": 7}, {"image": "img/2.png", "class": True},
+    rows = [{"image": "img/0.png", "class": "cat"}, {"image": "img/1.png", "class": 7},
+            {"image": "img/2.png", "class": True},
             {"image": "img/3.png", "class": None}, {"image": "img/4.png"}, {"class": "cat"}]  # fmt: skip
     text = "\n".join([*map(json.dumps, rows), "{broken", "[1]", "", "[" * 100_000])
     found = jsonl(write(root, text, "t.jsonl"))

@@ -37,7 +37,7 @@ class Images:
         mode = InterpolationMode(self.interpolation)
         side = max(self.resize, self.size)
         target = [side, side] if self.squash else [side]
-        image = F.pil_to_tensor(F.resize(raw.convert("RGB"), target, interpolation=mode, antialias=True))
+        image: Tensor = F.pil_to_tensor(F.resize(raw.convert("RGB"), target, interpolation=mode, antialias=True))
         height, width = image.shape[-2:]
         top, left = self._corner(height, side), self._corner(width, side)
         return image[:, top : top + side, left : left + side].contiguous()
@@ -67,6 +67,5 @@ class Images:
 
 def images(record: Json) -> Images:
     """Build again what `Images.json` wrote."""
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
-    fields.pop("kind", None)
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items() if key != "kind"}
     return Images(**fields)

@@ -8,7 +8,7 @@ is one stage, and a note says so. The guess depends on the architecture alone, n
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class Call(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.how(self.module, x)
-        return out[0] if isinstance(out, tuple) else out
+        return torch.as_tensor(out[0] if isinstance(out, tuple) else out)
 
 
 def channels_last_maps(inputs: Inputs) -> Features:
@@ -92,7 +92,7 @@ def probing(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def run(stages: list[nn.Module], x: Tensor) -> Any:
+def run(stages: Sequence[nn.Module], x: Tensor) -> Any:
     """The stages in order; None where they do not even run."""
     try:
         for stage in stages:
@@ -110,14 +110,16 @@ def without(module: nn.Module, gone: dict[int, nn.Module | None], parameters: bo
     twin = copy.copy(module)
     twin.__dict__["_parameters"] = dict(module._parameters) if parameters else dict.fromkeys(module._parameters)
     twin.__dict__["_modules"] = {
-        name: gone[id(child)] if id(child) in gone else without(child, gone) if _holds(child, gone) else child
+        name: None if child is None else gone[id(child)] if id(child) in gone else _child_without(child, gone)
         for name, child in module._modules.items()
     }
     return twin
 
 
-def _holds(module: nn.Module | None, gone: dict[int, nn.Module | None]) -> bool:
-    return module is not None and any(id(part) in gone for part in module.modules())
+def _child_without(child: nn.Module, gone: dict[int, nn.Module | None]) -> nn.Module:
+    holds = any(id(part) in gone for part in child.modules())
+    twin: nn.Module = without(child, gone) if holds else child
+    return twin
 
 
 def whole(trunk: nn.Module, dim: int, head: nn.Module | None) -> Cut:

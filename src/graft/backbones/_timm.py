@@ -14,6 +14,7 @@ from graft.backbones._cut import Cut, Network, resized
 from graft.backbones._images import Images
 from graft.backbones._split import Call, pooled_by, probing, readouts, run, same, whole, without
 from graft.errors import UsageError, did_you_mean
+from graft.types import Json
 
 BLOCKS = ("blocks", "stages", "layers", "features", "network")
 _GROUP = re.compile(r"(layer|stages?|s|block)_?\d+$|Mixed_(5b|6a|7a)$")
@@ -58,9 +59,10 @@ def create(name: str, size: int | None, **options: Any) -> Any:
 
 
 def _preprocess(model: Any, size: int | None) -> Images:
-    import timm
+    from timm.data.config import resolve_model_data_config
 
-    cfg = timm.data.resolve_model_data_config(model)
+    resolve: Any = resolve_model_data_config  # timm has no types
+    cfg: Json = resolve(model)
     native = int(cfg["input_size"][-1])
     squash = cfg["crop_mode"] == "squash"
     mode = cfg["interpolation"] if cfg["interpolation"] in ("bilinear", "bicubic", "nearest", "lanczos") else "bicubic"
@@ -169,7 +171,8 @@ def _finish(
             return Cut(stages, readout, pooled.shape[1], head)
     inside = {id(part) for child in model.children() if id(child) in used for part in child.modules()}
     inside |= {id(part) for stage in stages for part in stage.modules()}
-    gone: dict[int, nn.Module | None] = {key: None for key in inside} | _classifier(model)
+    gone = _classifier(model)
+    gone.update(dict.fromkeys(inside))
     rest = without(model, gone, parameters=id(model) not in used)
     tail = Call(rest, lambda m, y: m.forward_head(y, pre_logits=True))
     return Cut([*stages, tail], _readout.vector, pooled.shape[1], head)

@@ -52,13 +52,13 @@ def build(config: Any, classifier: bool) -> Any:
     """The model with random weights; with `classifier`, the class that also holds the head the checkpoint brings."""
     from transformers import AutoModel, AutoModelForImageClassification
 
-    factory = AutoModelForImageClassification if classifier else AutoModel
-    return factory.from_config(config, trust_remote_code=False).eval()
+    factory: Any = AutoModelForImageClassification if classifier else AutoModel
+    return factory.from_config(config, trust_remote_code=False).float().eval()
 
 
 def base_of(model: Any) -> Any:
     """The encoder inside a model with a head; the model itself where there is none."""
-    return getattr(model, model.base_model_prefix, model) if model.base_model_prefix else model
+    return model if getattr(model, "classifier", None) is None else getattr(model, model.base_model_prefix)
 
 
 def cut(model: Any) -> Cut:
@@ -70,7 +70,7 @@ def cut(model: Any) -> Cut:
         hidden = out.last_hidden_state
         pooled = _reference(base, out)
         head = _head(model, x, pooled)
-        for step in (_plain, _with_grid):
+        for step in (_plain, _with_mask, _with_grid):
             stages = _stages(base, x, hidden, step)
             made = stages and _finish(base, stages, hidden, pooled, head)
             if made and _proved(made, x, pooled):
@@ -81,6 +81,11 @@ def cut(model: Any) -> Cut:
 
 def _plain(layer: Any, x: Tensor) -> Any:
     return layer(x)
+
+
+def _with_mask(layer: Any, x: Tensor) -> Any:
+    """CLIP's layers ask for a mask; images have none."""
+    return layer(x, None)
 
 
 def _with_grid(layer: Any, x: Tensor) -> Any:
@@ -127,17 +132,13 @@ def _stages(base: Any, x: Tensor, hidden: Tensor, step: Layer) -> list[nn.Module
     names = [name for name, _ in base.named_children()]
     after = [getattr(base, name) for name in names[names.index(path.partition(".")[0]) + 1 :]]
     gone: dict[int, nn.Module | None] = {id(layers): nn.ModuleList()}
-    gone |= {id(part): None if _is_pooler(base, part) else nn.Identity() for part in after}
+    gone |= {id(part): nn.Identity() for part in after}
     stem = Call(without(base, gone), _last_hidden)
     stages: list[nn.Module] = [stem, *(Call(layer, step) for layer in layers)]
     for count in range(len(after) + 1):
         if same(run([*stages, *after[:count]], x), hidden):
             return [*stages, *after[:count]]
     return None
-
-
-def _is_pooler(base: Any, part: nn.Module) -> bool:
-    return part is getattr(base, "pooler", None)
 
 
 def _last_hidden(model: Any, x: Tensor) -> Any:

@@ -8,7 +8,7 @@ import pickle
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -83,27 +83,33 @@ def _tensors(content: Any) -> State:
 
 
 def strip_prefixes(state: Mapping[str, Tensor], wanted: Iterable[str]) -> State:
-    """Take away what wrappers put before every name, as long as that brings more names of `wanted` together."""
+    """Take away what wrappers put before the names: what all share, then what brings most names of `wanted` together.
+
+    Names beside the prefix stay as they are: a self-supervised checkpoint keeps its head there.
+    """
     known, names = set(wanted), dict(state)
-    for _ in range(4):
-        options = [_without_prefix(names, prefix) for prefix in PREFIXES]
-        best = max(options, key=lambda option: len(known & option.keys()))
-        if len(known & best.keys()) <= len(known & names.keys()) and not _all_wrapped(names):
-            break
-        names = best
-    return names
+    while names and (shared := [prefix for prefix in PREFIXES if _wraps(prefix, names) and not _wraps(prefix, known)]):
+        names = _without_prefix(names, shared[0])
+    options = [names, *(_without_prefix(names, prefix) for prefix in PREFIXES)]
+    return max(options, key=lambda option: len(known & option.keys()))
+
+
+def _wraps(prefix: str, names: Iterable[str]) -> bool:
+    return all(name.startswith(prefix) for name in names)
 
 
 def _without_prefix(state: State, prefix: str) -> State:
-    """Names under `prefix`, and those beside it: a self-supervised checkpoint keeps its head elsewhere."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def _all_wrapped(state: State) -> bool:
-    return any(all(name.startswith(prefix) for name in state) for prefix in ("module.", "_orig_mod."))
-
-
-def fit(module: nn.Module, state: Mapping[str, Tensor], *, head: tuple[str, ...] = (), what: str, hint: str) -> None:
+def fit(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    head: tuple[str, ...] = (),
+    what: str,
+    hint: str | Callable[[], str],
+) -> None:
     """Copy `state` into `module`; names that begin with one of `head` are left out, knowingly.
 
     Raises DataError that lists a few names which are missing, unexpected or of another shape, or values that are not
@@ -113,7 +119,8 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, head: tuple[str, ...]
     given = {name: tensor for name, tensor in state.items() if not name.startswith(head or ("\0",))}
     problems = differences(own, given)
     if problems:
-        raise DataError(f"{what}: these are weights of another architecture. " + "; ".join(problems), hint)
+        raise DataError(f"{what}: these are weights of another architecture. " + "; ".join(problems),
+                        hint if isinstance(hint, str) else hint())  # fmt: skip
     bad = [name for name, tensor in given.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise DataError(f"{what}: '{bad[0]}' holds values that are not finite", "take an earlier checkpoint")

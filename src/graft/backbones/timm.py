@@ -25,7 +25,7 @@ def timm(name: str, *, pretrained: bool = True, size: int | None = None) -> Back
     source = Spec("timm", name, {} if size is None else {"size": size})
     if not pretrained:
         return assemble(built, source, pretrained=False)
-    file = _weight_file(name, built.model.pretrained_cfg)
+    file = _weight_file(name, _published(built.model))
     model = _with_weights(name, size, file)
     loaded = Network(model, built.cut, built.preprocess, built.head_names, built.licence, built.trained_on)
     return assemble(loaded, source, pretrained=True)
@@ -41,6 +41,10 @@ def _with_weights(name: str, size: int | None, file: Path) -> Any:
         raise IntegrityError(f"{file} does not load as timm:{name}: {error}", "delete the file and try again") from None
 
 
+def _published(model: Any) -> dict[str, Any]:
+    return dict(model.pretrained_cfg)
+
+
 def _weight_file(name: str, cfg: dict[str, Any]) -> Path:
     """From the hub's cache, else from the hub; from the author's address where the hub has none."""
     hub, url = cfg.get("hf_hub_id"), cfg.get("url")
@@ -48,5 +52,5 @@ def _weight_file(name: str, cfg: dict[str, Any]) -> Path:
         raise UsageError(f"there are no published weights for timm:{name}",
                          "choose a tag of timm.list_pretrained(), or pretrained=False")  # fmt: skip
     if not hub:
-        return download(url)
+        return download(str(url))
     return hub_file(hub if "/" in hub else f"timm/{name}", cfg.get("hf_hub_filename") or _FILE)

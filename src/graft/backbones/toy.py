@@ -7,6 +7,7 @@ from torch import nn
 
 from graft.backbones._images import Images
 from graft.backbones._readout import maps
+from graft.checkpoint import digest
 from graft.spec import Spec
 from graft.types import Backbone, Info
 
@@ -27,5 +28,6 @@ def toy(*, size: int = 16, dim: int = 32, pretrained: bool = True) -> Backbone:
         ]
     source = Spec("toy", None, {"size": size, "dim": dim})
     count = sum(p.numel() for stage in stages for p in stage.parameters())
-    info = Info(source, "image", dim, licence="Apache-2.0", parameters=count)
+    sha256 = digest(item for stage in stages for item in stage.state_dict().items()) if pretrained else ""
+    info = Info(source, "image", dim, licence="Apache-2.0", sha256=sha256, parameters=count)
     return Backbone(info, stages, Images(size=size, resize=size), maps)

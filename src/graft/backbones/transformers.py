@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +49,11 @@ def _describe(name: str, fetch: bool) -> Json:
     """All that a rebuild needs: the model's configuration, its preprocessing, whether a classifier comes along."""
     raw = _read(name, "config.json", fetch)
     if raw is None:
-        raise UsageError(f"transformers:{name} has no config.json", "give a folder that save_pretrained wrote, or an id")
+        hint = "give a folder that save_pretrained wrote, or an id of the hub"
+        raise UsageError(f"transformers:{name} has no config.json", hint)
     model = raw.get("vision_config") or raw  # CLIP and its kin: the half that sees
+    if model.get("model_type") == "vit_mae":
+        model = {**raw, "model_type": "vit"}  # its encoder is a ViT; as vit_mae it would hide random patches
     record = _read(name, _RECORD, fetch)
     size = image_size(_config(model, name))
     preprocess = preprocess_of(record or {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, size)
@@ -56,7 +62,7 @@ def _describe(name: str, fetch: bool) -> Json:
     return {
         "model": {key: value for key, value in model.items() if key not in ("_name_or_path", "transformers_version")},
         "preprocess": json.loads(json.dumps(preprocess.json())),
-        "classifier": model is raw and any(kind.endswith("ForImageClassification") for kind in kinds),
+        "classifier": "vision_config" not in raw and any(kind.endswith("ForImageClassification") for kind in kinds),
         "licence": "see the model card",
         "trained_on": f"see the model card of {Path(name).name}" + (f", {labels} classes" if labels else ""),
     }
@@ -134,13 +140,14 @@ def _load(name: str, config: Any, classifier: bool) -> Any:
     """The library adapts old names itself. Raises DataError when a part of the encoder is not in the file."""
     from transformers import AutoModel, AutoModelForImageClassification
 
-    factory = AutoModelForImageClassification if classifier else AutoModel
+    factory: Any = AutoModelForImageClassification if classifier else AutoModel
     local = Path(name).is_dir() or store.offline() or _cached(name)
     try:
-        model, report = factory.from_pretrained(
-            name, config=config, use_safetensors=True, trust_remote_code=False, local_files_only=local,
-            output_loading_info=True,
-        )  # fmt: skip
+        with _quiet():
+            model, report = factory.from_pretrained(
+                name, config=config, use_safetensors=True, trust_remote_code=False, local_files_only=local,
+                output_loading_info=True,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         hint = f"fetch model.safetensors of this model, or {OFFLINE_CHOICES}"
         raise DataError(f"transformers:{name} does not load: {str(error).strip().splitlines()[0]}", hint) from None
@@ -151,3 +158,18 @@ def _load(name: str, config: Any, classifier: bool) -> Any:
         raise DataError(f"the weights of {name} lack {len(missing)} tensors: {', '.join(missing[:3])}",
                         "check that config.json and the weights belong together")  # fmt: skip
     return model.float().eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library's progress bars and its table of unused weights are not the user's business: ours are errors."""
+    logging: Any = import_module("transformers.utils.logging")  # it has types in part only
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -21,7 +21,7 @@ import numpy as np
 from graft.data import _copies
 from graft.data._image import Decoded, decode
 from graft.errors import DataError
-from graft.types import Dataset, Issue, Sample, UnreadableSample
+from graft.types import Dataset, Issue, Raw, Sample, UnreadableSample
 
 Progress = Callable[[int, int], None]
 _CHUNK = 32
@@ -150,11 +150,21 @@ def _group_copies(
     first = sorted({head for head, _ in exact})
     thumbs = np.frombuffer(b"".join(looks[i].thumb for i in first), np.uint8)
     thumbs = thumbs.reshape(-1, _copies.HEIGHT, _copies.WIDTH, 3)
-    near = [(first[a], first[b]) for a, b in _copies.near_copies(thumbs, lambda i: dataset.load(samples[first[i]]))]
+    pairs = _copies.near_copies(thumbs, lambda i: _again(dataset, samples[first[i]]))
+    near = [(first[a], first[b]) for a, b in pairs]
     content = _copies.clusters(len(samples), exact + near)
     names = _group_names(samples, content)
     grouped = [replace(sample, group=name) for sample, name in zip(samples, names, strict=True)]
     return grouped, [*_copy_issues(samples, exact, near), *leaks(samples, content)]
+
+
+def _again(dataset: Dataset, sample: Sample) -> Raw:
+    try:
+        return dataset.load(sample)
+    except UnreadableSample as error:
+        raise DataError(
+            f"{sample.key} changed while {dataset.name} was read: {error}", "run the command again"
+        ) from None
 
 
 def _group_names(samples: Sequence[Sample], content: Sequence[int]) -> list[str | None]:

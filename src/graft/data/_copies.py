@@ -24,6 +24,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MARGIN = 2.0  # grey levels; below it a step is noise, and would flip bits in even regions
 _FLAT = 3.0  # standard deviation in grey levels; below it nothing is there to be recognised
 _COARSE, _FINE, _CHROMA = 0.99, 0.98, 10.0
+_SKETCH = 4 * (2 * (1 - _COARSE)) ** 0.5  # four standard deviations of what two pictures at _COARSE differ by
 
 
 def thumb(image: Image.Image) -> Thumb:
@@ -84,15 +85,15 @@ def same(values: Sequence[object]) -> list[tuple[int, int]]:
 def _candidates(thumbs: NDArray[np.uint8]) -> NDArray[np.int64]:
     """(P, 2) pairs of hashes at most 3 bits apart, a < b, each once."""
     hashes = difference_hash(thumbs)
-    order = _projection(thumbs)
+    sketch = _sketch(thumbs)
     starts = (0, 13, 26, 39, 52)
     bands = [(hashes >> np.uint64(start)) & np.uint64((1 << min(13, 64 - start)) - 1) for start in starts]
-    found = [_table(hashes, (one << np.uint64(13)) | two, order) for one, two in combinations(bands, 2)]
+    found = [_table(hashes, (one << np.uint64(13)) | two, sketch) for one, two in combinations(bands, 2)]
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _table(hashes: NDArray[np.uint64], keys: NDArray[np.uint64], order: NDArray[np.float32]) -> NDArray[np.int64]:
-    rows = np.lexsort((order, keys))
+def _table(hashes: NDArray[np.uint64], keys: NDArray[np.uint64], sketch: NDArray[np.float32]) -> NDArray[np.int64]:
+    rows = np.lexsort((sketch[:, 0], keys))
     pairs = [np.empty((0, 2), np.int64)]
     for step in range(1, min(_WINDOW, len(rows) - 1) + 1):
         left, right = rows[:-step], rows[step:]
@@ -101,14 +102,15 @@ def _table(hashes: NDArray[np.uint64], keys: NDArray[np.uint64], order: NDArray[
             break
         left, right = left[bucket], right[bucket]
         close = np.bitwise_count(hashes[left] ^ hashes[right]) <= _BITS
+        close[close] = (np.abs(sketch[left[close]] - sketch[right[close]]) < _SKETCH).all(1)
         pairs.append(np.sort(np.stack([left[close], right[close]], 1), axis=1))
     return np.concatenate(pairs)
 
 
-def _projection(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """One number per picture, nearly equal for near copies."""
-    direction = np.random.default_rng(0).standard_normal(WIDTH * HEIGHT).astype(np.float32)
-    return np.concatenate([np.asarray(_unit(_grey(part)) @ direction, np.float32) for part in _parts(thumbs)])
+def _sketch(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, 4) random projections, standard normal over pictures; those of near copies lie close together."""
+    directions = np.random.default_rng(0).standard_normal((WIDTH * HEIGHT, 4)).astype(np.float32)
+    return np.concatenate([np.asarray(_unit(_grey(part)) @ directions, np.float32) for part in _parts(thumbs)])
 
 
 # ------------------------------------------------------------------------------------------------------- verification

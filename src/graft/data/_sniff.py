@@ -76,7 +76,7 @@ def _unknown(text: str) -> Spec:
 
 
 def _sibling(text: str) -> str:
-    """ "did you mean" for the nearest name in the deepest folder that does exist. """
+    """ "did you mean" for the nearest name in the deepest folder that does exist."""
     path = Path(text).expanduser() if not text.startswith("~") else Path(text)
     for wrong in (path, *path.parents):
         try:

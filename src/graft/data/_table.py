@@ -33,6 +33,7 @@ _REASONS = {
     "url": ("web addresses are left out, and never fetched", "download the files, and name them by relative paths"),
     "outside-root": ("paths that lead out of the table's folder are refused, and not read",
                      "copy the files beside the table, and name them by relative paths"),
+    "padded-label": ("labels are taken without the blanks around them", ""),
     "missing-file": ("files that do not exist are left out", "paths are relative to the folder of the table"),
 }  # fmt: skip
 
@@ -93,6 +94,8 @@ def build(table: Table, wanted: Mapping[str, str | None]) -> Dataset:
         if columns["label"] and not value["label"]:
             table.bad["unlabelled"].append(f"row {number}: {value['image']}")
             continue
+        if columns["label"] and cells[columns["label"]] != value["label"]:
+            table.bad["padded-label"].append(f"row {number}: {cells[columns['label']]!r}")
         split = SPLITS.get(value["split"].lower()) if split_column else None
         key = value["image"] if value["image"] not in keys else f"{value['image']} (row {number})"
         keys.add(key)
@@ -128,8 +131,10 @@ def _no_column(table: Table, role: str) -> DataError:
     have = ", ".join(repr(column[:40]) for column in table.columns[:20]) or "none"
     what = "path" if role == "image" else role
     example = next((c for c in table.columns if _URL.match(c) is None), "name")[:40]
-    return DataError(f"{table.path} has no column '{what}'; its columns are: {have}",
-                     f"name it: {table.path.name}({role}={example!r}), or begin the file with the line path,label")
+    return DataError(
+        f"{table.path} has no column '{what}'; its columns are: {have}",
+        f"name it: {table.path.name}({role}={example!r}), or begin the file with the line path,label",
+    )
 
 
 def _usable_splits(table: Table, column: str | None, asked: bool) -> bool:
@@ -177,7 +182,8 @@ def _inside(root: Path, text: str) -> tuple[Path, str]:
 
 
 def _listed(table: Table) -> list[Issue]:
-    return [Issue(code, "warning", *_words(code, keys)) for code, keys in table.bad.items()]
+    mild = {"padded-label"}
+    return [Issue(c, "note" if c in mild else "warning", *_words(c, keys)) for c, keys in table.bad.items()]
 
 
 def _words(code: str, keys: list[str]) -> tuple[str, tuple[str, ...], str]:

@@ -10,8 +10,10 @@ Images may lie deeper below their class folder. Nothing outside the folder is ev
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 from graft.data._files import SPLITS, UNSUPPORTED, image_files, is_image, is_junk, readable
@@ -134,13 +136,9 @@ def _base(scan: _Scan) -> Parts:
     while True:
         below = [parts[len(base) :] for parts in scan.images]
         tops = {parts[0] for parts in below}
-        if len(tops) > 1 or min(map(len, below)) < 3 or tops <= SPLITS.keys() or _lower(tops) <= SPLITS.keys():
+        if len(tops) > 1 or min(map(len, below)) < 3 or {top.lower() for top in tops} <= SPLITS.keys():
             return base
         base = (*base, *tops)
-
-
-def _lower(names: set[str]) -> set[str]:
-    return {name.lower() for name in names}
 
 
 def _label(scan: _Scan, base: Parts) -> tuple[list[Sample], list[str]]:
@@ -151,8 +149,8 @@ def _label(scan: _Scan, base: Parts) -> tuple[list[Sample], list[str]]:
     samples, loose = [], []
     for parts in scan.images:
         label = readable(parts[depth]) if len(parts) > depth + 1 else None
-        split = SPLITS[parts[len(base)].lower()] if splits else None
-        if classes and label is None:
+        split = SPLITS.get(parts[len(base)].lower()) if splits else None
+        if classes and (label is None or (splits and split is None)):
             loose.append(_key(parts))
         else:
             samples.append(Sample(_key(parts), scan.root.joinpath(*parts), label, split))
@@ -160,9 +158,18 @@ def _label(scan: _Scan, base: Parts) -> tuple[list[Sample], list[str]]:
 
 
 def _has_splits(scan: _Scan, base: Parts) -> bool:
-    """Only when *all* folders are named like splits: a folder "train" beside "bus" and "tram" is a class."""
-    tops = {parts[len(base)].lower() for parts in scan.images if len(parts) > len(base) + 1}
-    return bool(tops) and tops <= SPLITS.keys() and all(len(parts) > len(base) + 1 for parts in scan.images)
+    """When all folders are named like splits, or two that are hold the same classes; other images are then loose.
+
+    A folder "train" beside "bus" and "tram" is a class.
+    """
+    below: dict[str, set[str]] = defaultdict(set)
+    for parts in scan.images:
+        if len(parts) > len(base) + 1:
+            inner = parts[len(base) + 1 : -1]
+            below[parts[len(base)].lower()] |= set(inner[:1])
+    named = [classes for top, classes in below.items() if top in SPLITS]
+    shared = any(one & two for one, two in combinations(named, 2))
+    return shared or (bool(below) and len(named) == len(below))
 
 
 def _notes(scan: _Scan, base: Parts, loose: list[str]) -> Iterator[Issue]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-# (kernel, channels) of each convolution; a max-pool of stride 2 stands between the groups
+# (kernel, channels) of each convolution; the narrow last one is a stage of its own, made for the classes of ImageNet
 GROUPS = (
     ((3, 16),),
     ((3, 32),),
     ((1, 16), (3, 128), (1, 16), (3, 128)),
     ((1, 32), (3, 256), (1, 32), (3, 256)),
-    ((1, 64), (3, 512), (1, 64), (3, 512), (1, 128)),
+    ((1, 64), (3, 512), (1, 64), (3, 512)),
+    ((1, 128),),
 )
+POOLED = (False, True, True, True, True, False)  # does a max-pool come before the group?
 DIM = GROUPS[-1][-1][1]
 
 
@@ -44,8 +46,8 @@ class DarknetTiny(nn.Module):
         super().__init__()
         self.groups = nn.ModuleList()
         inputs = 3
-        for place, group in enumerate(GROUPS):
-            layers: list[nn.Module] = [nn.MaxPool2d(2, 2, ceil_mode=True)] if place else []
+        for group, pooled in zip(GROUPS, POOLED, strict=True):
+            layers: list[nn.Module] = [nn.MaxPool2d(2, 2, ceil_mode=True)] if pooled else []
             for kernel, outputs in group:
                 layers.append(Unit(inputs, outputs, kernel))
                 inputs = outputs

@@ -1,26 +1,58 @@
-"""Heads on pooled features: `linear`, or `mlp(hidden=(1024, 512), dropout=0.5)` as transfer tutorials build it."""
+"""Heads on pooled features: `linear`, or `mlp(hidden=(1024, 512), dropout=0.5)` as transfer tutorials build it.
+
+Features of one trunk are a hundred times as large as those of another. A head first standardises them by the mean and
+deviation of the training set, fixed before training, so that one learning rate serves all trunks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from graft.errors import UsageError, did_you_mean
 from graft.spec import parse
 
 
-def linear(dim: int, out: int) -> nn.Module:
+class Standardize(nn.Module):
+    """(B, D) -> (B, D): (x - mean) / deviation. Not learned: `fit` sets both once; until then it changes nothing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("deviation", torch.ones(dim))
+
+    def fit(self, features: Tensor) -> None:
+        """(N, D) features of the training set. A feature that never varies is only centred."""
+        deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 1e-6 * deviation.max(), deviation, torch.ones_like(deviation)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+def linear(dim: int, out: int, *, standardize: bool = True) -> nn.Module:
     """(B, D) -> (B, out): one linear layer, PyTorch's initialisation."""
-    return nn.Linear(dim, out)
+    return nn.Sequential(Standardize(dim), nn.Linear(dim, out)) if standardize else nn.Linear(dim, out)
 
 
-def mlp(dim: int, out: int, *, hidden: tuple[int, ...] | int = (1024, 512), dropout: float = 0.5) -> nn.Module:
+def mlp(
+    dim: int,
+    out: int,
+    *,
+    hidden: tuple[int, ...] | int = (1024, 512),
+    dropout: float = 0.5,
+    standardize: bool = True,
+) -> nn.Module:
     """(B, D) -> (B, out): Linear, ReLU, Dropout for each hidden width, then a linear layer."""
     widths = _widths(hidden)
+    layers: list[nn.Module] = [Standardize(dim)] if standardize else []
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise UsageError(f"dropout={dropout!r} is not a share of units", "choose 0 <= dropout < 1")
-    layers: list[nn.Module] = []
     for before, after in zip((dim, *widths), widths, strict=False):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], out))

@@ -1,4 +1,4 @@
-"""Unfreeze from the head down, one stage a phase, at discriminative rates (ULMFiT: Howard & Ruder 2018, arXiv:1801.06146)."""
+"""Unfreeze from the head down, one stage a phase, at falling rates (ULMFiT, Howard & Ruder 2018, arXiv:1801.06146)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""One run, step by step: data -> split -> backbone -> task -> model -> strategy -> loop -> scores -> run folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import final
+
+import torch
+
+from graft import augment, registry, run
+from graft.checkpoint import Checkpoints
+from graft.console import Console
+from graft.data._audit import audit, require_classes
+from graft.data._sniff import open_data
+from graft.data._split import split
+from graft.device import pick, precision, seeded
+from graft.errors import DataError, IntegrityError
+from graft.evaluate import baselines, predict
+from graft.features import Cache, Feed
+from graft.nn.heads import Standardize
+from graft.spec import parse
+from graft.store import read_json, require_space, write_json
+from graft.train import Loop
+from graft.types import Backbone, Dataset, Flow, Json, Metric, Model, Phase, Predictions, Recipe, Result, Task
+
+Scores = dict[str, Metric]
+
+
+@final
+@dataclass
+class Job:
+    """`go` runs it to the end, from wherever an interrupted one stopped, and returns what result.json holds."""
+
+    recipe: Recipe
+    folder: Path
+    console: Console
+    controls: bool = True
+    began: float = field(default_factory=time.monotonic)
+
+    def go(self) -> Json:
+        dataset = self._data()
+        with seeded(self.recipe.seed, "backbone"):
+            backbone = run.build_backbone(self.recipe.backbone)
+        self.console.trunk(backbone.info, backbone.preprocess.json())
+        self._begin(dataset, backbone)
+        task = run.build_task(self.recipe, dataset.classes, _class_counts(dataset))
+        model = run.build_model(self.recipe, backbone, task).to(pick(self.recipe.device))
+        require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
+        train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
+        compared = self._before(model, task, train, test if len(test) else valid)
+        results = self._train(model, task, train, valid)
+        return self._finish(model, task, dataset, (valid, test), compared, results)
+
+    # ------------------------------------------------------------------------------------------------------ before
+
+    def _data(self) -> Dataset:
+        recipe, console = self.recipe, self.console
+        opened = open_data(recipe.data)
+        with console.phase("reading", len(opened), "samples") as bar:
+            dataset = audit(opened, progress=lambda done, total: bar(done))
+        require_classes(dataset)
+        console.found(dataset)
+        dataset = split(dataset, valid=recipe.valid, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
+        console.split_into(dataset)
+        console.issues(dataset.issues)
+        return dataset
+
+    def _begin(self, dataset: Dataset, backbone: Backbone) -> None:
+        path = self.folder / "data.json"
+        if path.exists() and read_json(path)["fingerprint"] != run.fingerprint(dataset):
+            raise DataError(
+                f"the data have changed since {self.folder} was begun", "choose another --out to start anew"
+            )
+        run.begin(self.folder, self.recipe, dataset, backbone)
+
+    def _feed(self, dataset: Dataset, backbone: Backbone, task: Task, name: str) -> Feed:
+        recipe, device = self.recipe, pick(self.recipe.device)
+        return Feed(
+            dataset.part(name),
+            backbone,
+            device=device,
+            dtype=precision(recipe.precision, device),
+            augment=augment.build(recipe.augment) if name == "train" else None,
+            views=recipe.views,
+            seed=recipe.seed,
+            needs=task.needs,
+            cache=Cache.default(),
+        )
+
+    def _before(self, model: Model, task: Task, train: Feed, feed: Feed) -> dict[str, Scores]:
+        """What the trunk is worth as it came: the head's scale, and the baselines on the samples of the final score."""
+        model.eval()
+        for module in model.head.modules():
+            if isinstance(module, Standardize):
+                module.fit(train.pooled())
+        return baselines(task, train, feed) if self.controls else {}
+
+    # ------------------------------------------------------------------------------------------------------- train
+
+    def _train(self, model: Model, task: Task, train: Feed, valid: Feed) -> list[Result]:
+        strategy = parse(self.recipe.strategy)
+        flow: Flow = strategy.bind(registry.find("strategy", strategy.name), model)
+        checkpoints = Checkpoints(self.folder / "ckpt")
+        with self.console.training() as story:
+
+            def tell(event: Json) -> None:
+                story(event)
+                if event["event"] not in ("step", "phase") and not event.get("again"):
+                    run.append(self.folder, event)
+
+            loop = Loop(model, task, train, valid, self.recipe, checkpoints, tell)
+            return loop.run(self._with_terms(model, flow))
+
+    def _with_terms(self, model: Model, flow: Flow) -> Flow:
+        """Any term can join any strategy: the recipe's terms are added to each of its phases."""
+        asked = [parse(text) for text in self.recipe.terms]
+        made = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
+        phase: Phase | None = next(flow, None)
+        while phase is not None:
+            result = yield replace(phase, terms=(*phase.terms, *made))
+            try:
+                phase = flow.send(result)
+            except StopIteration:
+                return
+
+    # ------------------------------------------------------------------------------------------------------- after
+
+    def _finish(
+        self,
+        model: Model,
+        task: Task,
+        dataset: Dataset,
+        feeds: tuple[Feed, Feed],
+        compared: dict[str, Scores],
+        results: list[Result],
+    ) -> Json:
+        """Save, read back, then open the sealed test part, once."""
+        valid, test = feeds
+        validated = predict(model, task, valid)
+        run.save_model(self.folder, model)
+        self._prove(task, valid, validated)
+        scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
+        tested: Scores = {}
+        if len(test):
+            run.open_sealed(self.folder, "final evaluation of fit")
+            predictions = predict(model, task, test)
+            tested, report = task.measure(predictions, test.targets), task.report(predictions, test.targets)
+        self.console.scores(tested or scores, "sealed test" if tested else "valid")
+        for name, figures in compared.items():
+            self.console.scores({task.metric: figures[task.metric]}, name)
+        result = self._result(dataset, scores, tested, compared) | {
+            "phases": [dict(r.__dict__) for r in results],
+            "report": report,
+            "issues": [issue.json() for issue in dataset.issues],
+        }
+        write_json(self.folder / "result.json", result)
+        self.console.say(f"saved         {self.folder} (read back, same predictions)")
+        return result
+
+    def _result(self, dataset: Dataset, valid: Scores, test: Scores, compared: dict[str, Scores]) -> Json:
+        parts = run.counts(dataset)["splits"]
+        return {
+            "run": str(self.folder),
+            "data": self.recipe.data,
+            "backbone": self.recipe.backbone,
+            "strategy": self.recipe.strategy,
+            "task": self.recipe.task,
+            "splits": {name: part["samples"] for name, part in parts.items()},
+            "valid": figures_json(valid),
+            "test": figures_json(test),
+            "test_openings": len(read_json(self.folder / "sealed.json")) if test else 0,
+            "baselines": {name: figures_json(figures) for name, figures in compared.items()},
+            "seconds": round(time.monotonic() - self.began, 2),
+        }
+
+    def _prove(self, task: Task, valid: Feed, expected: Predictions) -> None:
+        """Nothing is called saved before it was read back and gives the same predictions."""
+        loaded = run.load(self.folder)
+        few = valid.dataset.replace(samples=valid.dataset.samples[:64])
+        feed = Feed(few, loaded.model.backbone, device=valid.device, dtype=valid.dtype, needs=task.needs)
+        again = predict(loaded.model.to(valid.device), loaded.task, feed).values
+        tolerance = 1e-4 if valid.dtype is torch.float32 else 1e-2
+        if not torch.allclose(again, expected.values[: len(again)], atol=tolerance):
+            what = f"{self.folder}: the saved model predicts otherwise than the trained one"
+            raise IntegrityError(what, "this is a bug of Graft: please report it with recipe.json and environment.json")
+
+
+def figures_json(figures: Scores) -> Json:
+    return {name: metric._asdict() for name, metric in figures.items()}
+
+
+def _class_counts(dataset: Dataset) -> tuple[int, ...]:
+    targets = dataset.part("train").targets()
+    return tuple(targets[targets >= 0].bincount(minlength=len(dataset.classes)).tolist())
