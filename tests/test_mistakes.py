@@ -11,6 +11,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -41,7 +42,7 @@ class Said(NamedTuple):
     err: str
 
 
-def graft(*words: object, argv: pytest.MonkeyPatch | None = None) -> Said:
+def graft(*words: object) -> Said:
     """The command line in this process: a start of Python with torch costs seconds."""
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["graft", *map(str, words)]
@@ -85,12 +86,11 @@ def tree(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty working folder; what a test puts under user/ and freezes must be the same afterwards."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working folder and an empty cache, without a network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("GRAFT_OFFLINE", "1")
-    yield
 
 
 class Untouched:
@@ -125,8 +125,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(trained: Path, tmp_path: Path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
@@ -323,7 +321,7 @@ def test_a_web_address() -> None:
 
 
 def test_a_number_that_is_not_finite(photos: Path) -> None:
-    flags = ["--optimizer", "sgd", "--clip", "0", "--strategy", "full(epochs=3, lr=1e30)"]
+    flags = ["--optimizer", "sgd", "--clip", "0", "--strategy", "full(epochs=3, lr=1e30)", "--batch-size", "4"]
     refused(graft("fit", "photos", "--out", "run", *PROBE, *flags), 5, "not finite", "lower the learning rate")
 
 

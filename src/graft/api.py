@@ -104,7 +104,10 @@ def plan(recipe: Recipe) -> None:
     """Find every name and try every option before the data are read, so that a typo costs a second."""
     plugins = [("backbone", recipe.backbone), ("task", recipe.task), ("strategy", recipe.strategy)]
     for kind, text in [*plugins, *(("term", term) for term in recipe.terms)]:
-        registry.find(kind, parse(text).name)
+        asked, leading = parse(text), (None,) if kind in ("strategy", "term") else ()
+        plugin = registry.find(kind, asked.name)
+        if kind != "task":  # its general options are tried below
+            asked.check(plugin, *leading)
     precision(recipe.precision, pick(recipe.device))
     optim.check(recipe.optimizer, recipe.schedule)
     augment.check(recipe.augment, recipe.mix)

@@ -98,11 +98,19 @@ class Trivial:
 
 
 def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | str) -> tuple[Tensor, Tensor]:
-    """MixUp (arXiv:1710.09412) or CutMix (arXiv:1905.04899): (B, ...), (B,) -> the same pixels mixed, (B, C)."""
+    """MixUp (arXiv:1710.09412) or CutMix (arXiv:1905.04899): (B, ...), (B,) -> the same mixed, (B, C).
+
+    Kept features of a frozen trunk (B, D) are mixed by MixUp as pixels are. CutMix needs a plane to cut: without one
+    the batch stays as it is, so that a strategy whose first phase trains the head alone can be used with it.
+    """
     known = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
     asked = spec.parse(text)
     if asked.name not in known:
         raise UsageError(f"there is no mixing '{asked.name}'", did_you_mean(asked.name, known))
+    mixer = asked.with_options(num_classes=classes).bind(known[asked.name])
+    if pixels.ndim != 4 and asked.name == "cutmix":
+        return pixels, targets
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(*where))
-        return asked.with_options(num_classes=classes).bind(known[asked.name])(pixels, targets)  # type: ignore[no-any-return]
+        mixed, soft = mixer(pixels.reshape(len(pixels), -1, 1, 1) if pixels.ndim != 4 else pixels, targets)
+    return mixed.reshape(pixels.shape), soft

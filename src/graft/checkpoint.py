@@ -4,14 +4,15 @@ A checkpoint is a folder. It is written under another name, flushed to the disk,
 one is set aside under a name that says so, and the one before it is used. The contract is in docs/design.md.
 
     ckpt/phase-000/{model.safetensors, manifest.json}          the end of a finished phase
-    ckpt/step-00000120/{state.safetensors, manifest.json}      somewhere inside a phase; the last two are kept
+    ckpt/step-000-00000120/{state.safetensors, manifest.json}  somewhere inside phase 0; the last two are kept
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from graft.errors import IntegrityError
-from graft.store import disk_errors, flush, read_json, sha256
+from graft.store import DAMAGED, disk_errors, flush, read_sealed_json, sha256, write_sealed_json
 from graft.types import Json
 
 KEEP = 2
@@ -32,7 +33,11 @@ KEEP = 2
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Each tensor as its own contiguous memory: safetensors refuses shared ones."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(plain, path)
+    try:
+        safetensors.torch.save_file(plain, path)
+    except safetensors.SafetensorError as error:
+        system = re.search(r"os error (\d+)", str(error))  # the library hides the number that says "disk full"
+        raise OSError(int(system[1]) if system else errno.EIO, str(error)) from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -40,7 +45,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise IntegrityError(f"{path} is damaged: {error}", "restore it from a copy, or make the run again") from None
+        raise IntegrityError(f"{path} is damaged: {error}", DAMAGED) from None
 
 
 def publish(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Json) -> None:
@@ -62,15 +67,14 @@ def _fill(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Json
     for name, content in tensors.items():
         save_tensors(folder / name, content)
         flush(folder / name)
-    manifest = {"format": 1, "files": {name: sha256(folder / name) for name in tensors}, "facts": facts}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    flush(folder / "manifest.json")
+    files = {name: sha256(folder / name) for name in tensors}
+    write_sealed_json(folder / "manifest.json", {"format": 1, "files": files, "facts": facts})
     flush(folder)
 
 
 def read(folder: Path) -> tuple[dict[str, dict[str, Tensor]], Json]:
     """Check every hash, then load. Raises IntegrityError naming the file."""
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_sealed_json(folder / "manifest.json")
     for name, digest in manifest["files"].items():
         path = folder / name
         if not path.is_file() or sha256(path) != digest:
@@ -86,7 +90,7 @@ class Checkpoints:
         self.damaged: list[str] = []
 
     def save_step(self, step: int, state: Mapping[str, Tensor], facts: Json) -> None:
-        publish(self.folder / f"step-{step:08d}", {"state.safetensors": state}, facts)
+        publish(self.folder / f"step-{facts['phase']:03d}-{step:08d}", {"state.safetensors": state}, facts)
         for old in self._steps()[:-KEEP]:
             shutil.rmtree(old)
 
@@ -109,7 +113,7 @@ class Checkpoints:
         return (found[0]["model.safetensors"], found[1]) if found else None
 
     def _steps(self) -> list[Path]:
-        return sorted(self.folder.glob("step-????????"))
+        return sorted(self.folder.glob("step-???-????????"))
 
     def _try(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], Json] | None:
         try:

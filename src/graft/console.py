@@ -188,6 +188,9 @@ class _Story:
                 self.note = f"epoch {event['epoch']}/{event['epochs']}, {_valid(event['valid'])}"
             case "phase_done":
                 self._done(event)
+            case "damaged":
+                names = ", ".join(event["names"])
+                self.console._row("warning", f"damaged checkpoints were set aside: {names}", _COLOURS["warning"])
             case "resumed":
                 self.console.say(f"{_title('resumed')}{event['phase']}, epoch {event['epoch'] + 1}")
 

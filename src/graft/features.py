@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +26,7 @@ from torch import Tensor
 
 from graft.checkpoint import digest
 from graft.device import autocast, seed_of
-from graft.errors import ResourceError
-from graft.store import cache_dir, replacing, sha256
+from graft.store import cache_dir, sha256
 from graft.types import Augment, Backbone, Dataset, Features, Inputs
 
 GIGA = 1 << 30
@@ -59,27 +59,26 @@ class Cache:
         """Everything that is kept under a key, by the digest of the sample."""
         found: dict[str, Tensor] = {}
         for path in sorted((self.folder / key).glob("*.safetensors")):
-            if sha256(path) != path.stem:
-                path.unlink(missing_ok=True)  # it can be made again
-                continue
-            with safetensors.safe_open(path, "pt") as file:
-                names = json.loads(file.metadata()["digests"])
-                found.update(zip(names, file.get_tensor("rows"), strict=True))
+            try:
+                found.update(_read_rows(path))
+            except (FileNotFoundError, safetensors.SafetensorError):
+                continue  # pruned by another process just now
+        if found:
+            os.utime(self.folder / key)
         return found
 
     def add(self, key: str, digests: Sequence[str], rows: Tensor) -> None:
         """Publish one file; several processes may do so at once, at worst both keep the same rows."""
         folder = self.folder / key
-        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{uuid.uuid4().hex}"
         try:
-            with replacing(folder / "new") as temporary:
-                content = {"rows": rows.contiguous()}
-                safetensors.torch.save_file(content, temporary, {"digests": json.dumps(list(digests))})
-                os.link(temporary, folder / f"{sha256(temporary)}.safetensors")
-            (folder / "new").unlink(missing_ok=True)
-        except (FileExistsError, FileNotFoundError, ResourceError):
-            return  # the same rows are there already, or there is no room: a cache may be missing, never wrong
-        self.prune(keep=key)
+            folder.mkdir(parents=True, exist_ok=True)
+            names = {"digests": json.dumps(list(digests))}
+            safetensors.torch.save_file({"rows": rows.contiguous()}, temporary, names)
+            temporary.replace(folder / f"{sha256(temporary)}.safetensors")
+            self.prune(keep=key)
+        except (OSError, safetensors.SafetensorError):
+            temporary.unlink(missing_ok=True)  # no room, or not allowed: a cache may be missing, never wrong
 
     def prune(self, keep: str) -> None:
         """Drop the keys that were not used for longest."""
@@ -91,6 +90,16 @@ class Cache:
                 continue
             shutil.rmtree(folder, ignore_errors=True)
             total -= sizes[folder]
+
+
+def _read_rows(path: Path) -> dict[str, Tensor]:
+    """The rows of one file by digest; none, and the file removed, when its content is not what its name says."""
+    if sha256(path) != path.stem:
+        path.unlink(missing_ok=True)  # it can be made again
+        return {}
+    with safetensors.safe_open(path, "pt") as file:
+        names = json.loads(file.metadata()["digests"])
+        return dict(zip(names, file.get_tensor("rows"), strict=True))
 
 
 @final
@@ -115,7 +124,8 @@ class Feed:
         self.augment, self.views, self.seed, self.needs = augment, views, seed, needs
         self.cache, self.tell = cache, tell
         self.targets = dataset.targets()
-        self._canvas: Tensor | None = None
+        self._canvas: Tensor | None = None  # (N, 3, R, R) uint8, filled as rows are asked for
+        self._decoded = torch.zeros(len(dataset), dtype=torch.bool)
         self._kept: dict[int, Tensor] = {}  # by view
         self._prefix = (0, "")  # the boundary that is open, and the digest of the weights before it
         self._too_large = False
@@ -139,7 +149,7 @@ class Feed:
         kept = self._rows(boundary, self._view(epoch, boundary))
         if kept is None:
             return self._through(rows, boundary, self._view(epoch, boundary))
-        return Inputs(kept[rows].to(self.device))
+        return Inputs(_layout(kept[rows].to(self.device)))
 
     def features(self, inputs: Inputs, boundary: int) -> Features:
         """What the head gets, from what `batch` gave."""
@@ -177,7 +187,9 @@ class Feed:
         return self._kept.get(view)
 
     def _make(self, boundary: int, view: int) -> Tensor | None:
-        probe = self._through(torch.arange(min(1, len(self))), boundary, view).x
+        if not len(self):
+            return torch.empty(0, self.backbone.info.dim)
+        probe = self._through(torch.arange(1), boundary, view).x
         if probe.numel() * 4 * len(self) * max(1, self.views) > memory_budget():
             return None
         key, digests = self._key(boundary, view), [sample.digest for sample in self.dataset.samples]
@@ -202,7 +214,7 @@ class Feed:
             for few in rows.split(64):
                 inputs = self.backbone.encode(self._inputs(few, view), 0, boundary)
                 parts.append(self.backbone.readout(inputs).pooled if self._pooled(boundary) else inputs.x)
-        return Inputs(torch.cat(parts).float().clone())
+        return Inputs(_layout(torch.cat(parts).float().clone()))
 
     def _inputs(self, rows: Tensor, view: int) -> Inputs:
         samples, preprocess = self._samples(rows), self.backbone.preprocess
@@ -216,15 +228,17 @@ class Feed:
         return [seed_of(self.seed, "view", view, samples[i].digest or samples[i].key) for i in rows.tolist()]
 
     def _samples(self, rows: Tensor) -> Tensor:
-        """(B, 3, R, R) uint8. All are kept when they fit; a large set is decoded as it is needed."""
+        """(B, 3, R, R) uint8. Each is decoded once and kept, unless all would not fit."""
         if self._canvas is None:
-            first = self._decode([0])
+            first = self._decode([int(rows[0])])
             if first.numel() * len(self) > memory_budget():
                 return self._decode(rows.tolist())
             self._canvas = first.new_empty((len(self), *first.shape[1:]))
-            for block in torch.arange(len(self)).split(BLOCK):
-                self._canvas[block] = self._decode(block.tolist())
-                self._progress(int(block[-1]) + 1)
+            self._canvas[rows[:1]], self._decoded[rows[0]] = first, True
+        missing = rows[~self._decoded[rows]]
+        if len(missing):
+            self._canvas[missing] = self._decode(missing.tolist())
+            self._decoded[missing] = True
         return self._canvas[rows]
 
     def _decode(self, rows: Sequence[int]) -> Tensor:
@@ -246,3 +260,8 @@ class Feed:
     def _progress(self, done: int) -> None:
         if self.tell:
             self.tell(done, len(self))
+
+
+def _layout(x: Tensor) -> Tensor:
+    """One memory layout for kept and for new rows: dropout draws in the order of memory, and convolutions are faster."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

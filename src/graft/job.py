@@ -23,9 +23,10 @@ from graft.nn.heads import Standardize
 from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
-from graft.types import Backbone, Dataset, Flow, Json, Metric, Model, Phase, Predictions, Recipe, Result, Task
+from graft.types import Backbone, Dataset, Flow, Json, Metric, Model, Phase, Predictions, Recipe, Result, Task, Term
 
 Scores = dict[str, Metric]
+HEADLINES = ("accuracy", "top5", "f1_macro", "loss")  # the console's; result.json has them all
 
 
 @final
@@ -44,13 +45,14 @@ class Job:
         with seeded(self.recipe.seed, "backbone"):
             backbone = run.build_backbone(self.recipe.backbone)
         self.console.trunk(backbone.info, backbone.preprocess.json())
-        self._begin(dataset, backbone)
         task = run.build_task(self.recipe, dataset.classes, _class_counts(dataset))
         model = run.build_model(self.recipe, backbone, task).to(pick(self.recipe.device))
+        flow = self._flow(model)
+        self._begin(dataset, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
         train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
         compared = self._before(model, task, train, test if len(test) else valid)
-        results = self._train(model, task, train, valid)
+        results = self._train(flow, model, task, train, valid)
         return self._finish(model, task, dataset, (valid, test), compared, results)
 
     # ------------------------------------------------------------------------------------------------------ before
@@ -99,9 +101,18 @@ class Job:
 
     # ------------------------------------------------------------------------------------------------------- train
 
-    def _train(self, model: Model, task: Task, train: Feed, valid: Feed) -> list[Result]:
+    def _flow(self, model: Model) -> Flow:
+        """The strategy, as far as its first phase: an impossible argument is said before anything is written.
+
+        Any term can join any strategy: the recipe's terms are added to each phase.
+        """
         strategy = parse(self.recipe.strategy)
         flow: Flow = strategy.bind(registry.find("strategy", strategy.name), model)
+        asked = [parse(text) for text in self.recipe.terms]
+        terms = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
+        return _with_terms(next(flow, None), flow, terms)
+
+    def _train(self, flow: Flow, model: Model, task: Task, train: Feed, valid: Feed) -> list[Result]:
         checkpoints = Checkpoints(self.folder / "ckpt")
         with self.console.training() as story:
 
@@ -110,20 +121,7 @@ class Job:
                 if event["event"] not in ("step", "phase") and not event.get("again"):
                     run.append(self.folder, event)
 
-            loop = Loop(model, task, train, valid, self.recipe, checkpoints, tell)
-            return loop.run(self._with_terms(model, flow))
-
-    def _with_terms(self, model: Model, flow: Flow) -> Flow:
-        """Any term can join any strategy: the recipe's terms are added to each of its phases."""
-        asked = [parse(text) for text in self.recipe.terms]
-        made = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
-        phase: Phase | None = next(flow, None)
-        while phase is not None:
-            result = yield replace(phase, terms=(*phase.terms, *made))
-            try:
-                phase = flow.send(result)
-            except StopIteration:
-                return
+            return Loop(model, task, train, valid, self.recipe, checkpoints, tell).run(flow)
 
     # ------------------------------------------------------------------------------------------------------- after
 
@@ -138,16 +136,18 @@ class Job:
     ) -> Json:
         """Save, read back, then open the sealed test part, once."""
         valid, test = feeds
-        validated = predict(model, task, valid)
+        still = min((result.boundary for result in results), default=0)  # what never moved is not run again
+        validated = predict(model, task, valid, still)
         run.save_model(self.folder, model)
         self._prove(task, valid, validated)
         scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
         tested: Scores = {}
         if len(test):
             run.open_sealed(self.folder, "final evaluation of fit")
-            predictions = predict(model, task, test)
+            predictions = predict(model, task, test, still)
             tested, report = task.measure(predictions, test.targets), task.report(predictions, test.targets)
-        self.console.scores(tested or scores, "sealed test" if tested else "valid")
+        shown = {name: figure for name, figure in (tested or scores).items() if name in HEADLINES}
+        self.console.scores(shown, "sealed test" if tested else "valid")
         for name, figures in compared.items():
             self.console.scores({task.metric: figures[task.metric]}, name)
         result = self._result(dataset, scores, tested, compared) | {
@@ -185,6 +185,15 @@ class Job:
         if not torch.allclose(again, expected.values[: len(again)], atol=tolerance):
             what = f"{self.folder}: the saved model predicts otherwise than the trained one"
             raise IntegrityError(what, "this is a bug of Graft: please report it with recipe.json and environment.json")
+
+
+def _with_terms(phase: Phase | None, flow: Flow, terms: tuple[Term, ...]) -> Flow:
+    while phase is not None:
+        result = yield replace(phase, terms=(*phase.terms, *terms))
+        try:
+            phase = flow.send(result)
+        except StopIteration:
+            return
 
 
 def figures_json(figures: Scores) -> Json:

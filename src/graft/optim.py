@@ -40,7 +40,7 @@ def optimizer(text: str, groups: Sequence[Group], weight_decay: float) -> Optimi
     if asked.name not in known:
         raise UsageError(f"there is no optimiser '{asked.name}'", did_you_mean(asked.name, known))
     try:
-        return known[asked.name](_param_groups(groups, weight_decay), **asked.options)  # type: ignore[no-any-return]
+        return asked.bind(known[asked.name], _param_groups(groups, weight_decay))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
         raise UsageError(f"--optimizer {text}: {error}", "see torch.optim for its options") from None
 

@@ -28,7 +28,15 @@ from graft.device import environment, seeded
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.recipe import make as make_recipe
 from graft.spec import Spec, parse
-from graft.store import disk_errors, read_json, replacing, sha256, write_json
+from graft.store import (
+    disk_errors,
+    read_json,
+    read_sealed_json,
+    replacing,
+    sha256,
+    write_json,
+    write_sealed_json,
+)
 from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
 SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json")
@@ -71,16 +79,12 @@ def build_model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
 
 
 def new_folder(data: str, out: str | None) -> Path:
-    """`out`, or the next free runs/<name>-<n>. Raises ResourceError where it cannot be made."""
+    """`out`, or the next free runs/<name>-<n>; it is made when there is something to put in."""
     if out is not None:
-        folder = Path(out)
-    else:
-        name = Path(parse_name(data)).stem or "run"
-        number = 1
-        while (folder := Path("runs") / f"{name}-{number}").exists():
-            number += 1
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        return Path(out)
+    name, number = Path(parse_name(data)).stem or "run", 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
     return folder
 
 
@@ -91,7 +95,9 @@ def parse_name(data: str) -> str:
 
 
 def begin(folder: Path, recipe: Recipe, dataset: Dataset, backbone: Backbone) -> None:
-    """Everything that is known before training."""
+    """Everything that is known before training. Raises ResourceError or UsageError where it cannot be written."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "recipe.json", recipe.json())
     write_json(folder / "environment.json", environment())
     write_json(folder / "labels.json", list(dataset.classes))
@@ -107,7 +113,9 @@ def begin(folder: Path, recipe: Recipe, dataset: Dataset, backbone: Backbone) ->
 def save_model(folder: Path, model: Model) -> None:
     with replacing(folder / "model.safetensors") as temporary:
         save_tensors(temporary, model.state_dict())
-    write_json(folder / "manifest.json", {"format": 1, "files": {name: sha256(folder / name) for name in SIGNED}})
+    write_sealed_json(
+        folder / "manifest.json", {"format": 1, "files": {name: sha256(folder / name) for name in SIGNED}}
+    )
 
 
 def append(folder: Path, event: Json) -> None:
@@ -153,7 +161,7 @@ def verify(folder: Path) -> None:
         raise UsageError(f"{folder} is not a run folder", "give a folder that `graft fit` made, such as runs/flowers-1")
     if not (folder / "manifest.json").is_file():
         raise DataError(f"{folder} is not finished: it has no trained model yet", f"graft fit --resume --out {folder}")
-    for name, expected in read_json(folder / "manifest.json")["files"].items():
+    for name, expected in read_sealed_json(folder / "manifest.json")["files"].items():
         if not (folder / name).is_file() or sha256(folder / name) != expected:
             raise IntegrityError(
                 f"{folder / name} is not what was saved", "restore it from a copy, or make the run again"

@@ -40,12 +40,16 @@ class Spec:
 
     def bind(self, function: Callable[..., Any], *leading: Any) -> Any:
         """Call `function(*leading[, target], **options)`; a wrong keyword is a UsageError that shows the right ones."""
+        return function(*self.check(function, *leading), **self.options)
+
+    def check(self, function: Callable[..., Any], *leading: Any) -> tuple[Any, ...]:
+        """The positional arguments of `bind`, which this does without the call: raises what it would raise."""
         arguments = leading if self.target is None else (*leading, self.target)
         try:
             inspect.signature(function).bind(*arguments, **self.options)
         except TypeError as error:
             raise UsageError(f"{self}: {error}", _options_hint(self, function, len(leading))) from None
-        return function(*arguments, **self.options)
+        return arguments
 
 
 def parse(text: str) -> Spec:
@@ -60,9 +64,11 @@ def parse(text: str) -> Spec:
 def _literals(call: str, text: str) -> dict[str, Any]:
     try:
         node = ast.parse(f"f{call}", mode="eval").body
-        assert isinstance(node, ast.Call)
+        assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         if node.args or any(keyword.arg is None for keyword in node.keywords):
             raise ValueError("arguments need names: key=value")
+        if len({keyword.arg for keyword in node.keywords}) < len(node.keywords):
+            raise ValueError("an argument is named twice")
         return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
     except (SyntaxError, ValueError, AssertionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -72,7 +78,7 @@ def _literals(call: str, text: str) -> dict[str, Any]:
 
 def _options_hint(spec: Spec, function: Callable[..., Any], skip: int) -> str:
     parameters = list(inspect.signature(function).parameters.values())[skip:]
-    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    names = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     unknown = [key for key in spec.options if key not in names]
     if unknown and names:
         return did_you_mean(unknown[0], names)

@@ -10,13 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from graft.errors import IntegrityError, ResourceError
+from graft.errors import IntegrityError, ResourceError, UsageError
+
+DAMAGED = "restore it from a copy, or make the run again"
 
 
 def cache_dir() -> Path:
@@ -39,24 +41,42 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_sealed_json(path: Path, value: Any) -> None:
+    """JSON that carries its own sha256, so that a damaged byte in it is noticed like one in a file that it lists."""
+    write_json(path, {"sha256": _json_digest(value), "content": value})
+
+
+def read_sealed_json(path: Path) -> Any:
+    """Raises IntegrityError when it is missing, or not what was written."""
+    record = read_json(path)
+    if not isinstance(record, dict) or record.keys() != {"sha256", "content"}:
+        raise IntegrityError(f"{path} is damaged", DAMAGED)
+    if record["sha256"] != _json_digest(record["content"]):
+        raise IntegrityError(f"{path} is not what was saved", DAMAGED)
+    return record["content"]
+
+
+def _json_digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def read_json(path: Path) -> Any:
     """Raises IntegrityError when the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise IntegrityError(f"{path} is missing", "restore it from a copy, or make the run again") from None
+        raise IntegrityError(f"{path} is missing", DAMAGED) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise IntegrityError(f"{path} is damaged: {error}", "restore it from a copy, or make the run again") from None
+        raise IntegrityError(f"{path} is damaged: {error}", DAMAGED) from None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the same folder; on success it takes the place of `path`."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with disk_errors(path):
+            temporary.touch(exist_ok=False)  # not a private file of mkstemp: a run is there to be shared
             yield temporary
             flush(temporary)
             temporary.replace(path)
@@ -86,6 +106,9 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise ResourceError(f"the disk is full: cannot write {path}", hint) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise ResourceError(f"not allowed to write {path}", "choose another folder with --out") from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            what = f"cannot make {path}: {os.strerror(error.errno).lower()}"
+            raise UsageError(what, "choose another folder with --out") from error
         raise
 
 

@@ -79,6 +79,8 @@ class Loop:
                     phase = flow.send(result)
                 except StopIteration:
                     phase = None
+        if self.checkpoints and self.checkpoints.damaged:
+            self.tell({"event": "damaged", "names": self.checkpoints.damaged})
         return results
 
     def _finished(self, number: int) -> Result | None:

@@ -53,7 +53,7 @@ class Images:
         return Inputs(scaled.sub_(mean).div_(std))
 
     def centre(self, canvas: Tensor) -> Tensor:
-        offset = (canvas.shape[-1] - self.size) // 2
+        offset = round((canvas.shape[-1] - self.size) / 2)
         return canvas[..., offset : offset + self.size, offset : offset + self.size]
 
     def json(self) -> Json:
@@ -61,7 +61,7 @@ class Images:
 
     def _corner(self, length: int, side: int) -> int:
         """Where the canvas begins, such that its centre is the centre crop of the whole image."""
-        corner = round((length - self.size) / 2) - (side - self.size) // 2
+        corner = round((length - self.size) / 2) - round((side - self.size) / 2)
         return min(max(corner, 0), length - side)
 
 

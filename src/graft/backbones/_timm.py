@@ -22,12 +22,7 @@ _GROUP = re.compile(r"(layer|stages?|s|block)_?\d+$|Mixed_(5b|6a|7a)$")
 
 def network(name: str, *, size: int | None = None) -> Network:
     """The model with random weights, and how to cut it. Raises UsageError for an unknown name or a wrong size."""
-    import timm
-
-    if not timm.is_model(name):
-        near = did_you_mean(name.partition(".")[0], timm.list_models())
-        hint = near if near.startswith("did you mean") else "see timm.list_models() for the names"
-        raise UsageError(f"timm has no model '{name}'", hint)
+    check_name(name)
     model = create(name, size)
     cfg = dict(model.pretrained_cfg)
     classifier = cfg.get("classifier") or ()
@@ -40,6 +35,16 @@ def network(name: str, *, size: int | None = None) -> Network:
         licence=f"code Apache-2.0; weights: {cfg.get('license') or 'see the model card'}",
         trained_on=f"{cfg.get('tag') or 'see the model card'}, {cfg.get('num_classes')} classes",
     )
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for a name that timm does not know."""
+    import timm
+
+    if not timm.is_model(name):
+        near = did_you_mean(name.partition(".")[0], timm.list_models())
+        hint = near if near.startswith("did you mean") else "see timm.list_models() for the names"
+        raise UsageError(f"timm has no model '{name}'", hint)
 
 
 def create(name: str, size: int | None, **options: Any) -> Any:

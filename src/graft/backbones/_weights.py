@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlparse
 
@@ -24,7 +24,7 @@ State = dict[str, Tensor]
 NESTS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net", "weights")
 PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.", "network.")
 OFFLINE_CHOICES = "use weights that are here: bundled:<name>, local:<file>(arch=...), toy, or pretrained=False"
-_SECONDS = 4.0  # to find out whether there is a network at all
+_SECONDS = 2.5  # to find out whether there is a network at all
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> State:
         raise DataError(f"there is no weight file {path}", "check the path: local:<file>(arch=...)")
     try:
         tensors = _tensors(_open(path))
-    except (pickle.UnpicklingError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+    except (UnpicklingError, ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "save the tensors alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         raise IntegrityError(f"{path} is damaged, or holds more than tensors: {first[:200]}", hint) from None

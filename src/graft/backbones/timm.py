@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.backbones._cut import Network, assemble
-from graft.backbones._timm import create, network
+from graft.backbones._timm import check_name, create, network
 from graft.backbones._weights import download, hub_file
 from graft.errors import GraftError, IntegrityError, UsageError
 from graft.spec import Spec
@@ -21,11 +21,12 @@ def timm(name: str, *, pretrained: bool = True, size: int | None = None) -> Back
     Weights come from the hub's cache, or are downloaded as safetensors. Raises UsageError for an unknown name or for a
     model without published weights, ResourceError when they are neither in the cache nor within reach.
     """
+    check_name(name)
+    file = _weight_file(name) if pretrained else None  # first: without a network, say so before any work
     built = network(name, size=size)
     source = Spec("timm", name, {} if size is None else {"size": size})
-    if not pretrained:
+    if file is None:
         return assemble(built, source, pretrained=False)
-    file = _weight_file(name, _published(built.model))
     model = _with_weights(name, size, file)
     loaded = Network(model, built.cut, built.preprocess, built.head_names, built.licence, built.trained_on)
     return assemble(loaded, source, pretrained=True)
@@ -41,12 +42,12 @@ def _with_weights(name: str, size: int | None, file: Path) -> Any:
         raise IntegrityError(f"{file} does not load as timm:{name}: {error}", "delete the file and try again") from None
 
 
-def _published(model: Any) -> dict[str, Any]:
-    return dict(model.pretrained_cfg)
-
-
-def _weight_file(name: str, cfg: dict[str, Any]) -> Path:
+def _weight_file(name: str) -> Path:
     """From the hub's cache, else from the hub; from the author's address where the hub has none."""
+    from timm.models import get_pretrained_cfg
+
+    known: Any = get_pretrained_cfg(name)
+    cfg: dict[str, Any] = known.to_dict() if known else {}
     hub, url = cfg.get("hf_hub_id"), cfg.get("url")
     if not hub and not url:
         raise UsageError(f"there are no published weights for timm:{name}",
