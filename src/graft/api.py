@@ -11,11 +11,11 @@ from graft.data._audit import audit
 from graft.data._sniff import open_data
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError, did_you_mean
-from graft.evaluate import predict as predict_rows
 from graft.features import Feed
 from graft.job import Job, figures_json
 from graft.pretrained import export_trunk
 from graft.recipe import make as make_recipe
+from graft.scoring import predict as predict_rows
 from graft.spec import parse
 from graft.store import read_json
 from graft.types import Dataset, Issue, Json, Predictions, Recipe

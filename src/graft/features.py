@@ -227,6 +227,7 @@ class Feed:
         samples = self.dataset.samples
         return [seed_of(self.seed, "view", view, samples[i].digest or samples[i].key) for i in rows.tolist()]
 
+    @torch.inference_mode(False)  # what is kept is filled again later, by training as by prediction
     def _samples(self, rows: Tensor) -> Tensor:
         """(B, 3, R, R) uint8. Each is decoded once and kept, unless all would not fit."""
         if self._canvas is None:
@@ -263,5 +264,5 @@ class Feed:
 
 
 def _layout(x: Tensor) -> Tensor:
-    """One memory layout for kept and for new rows: dropout draws in the order of memory, and convolutions are faster."""
+    """One memory layout for kept and new rows: dropout draws in the order of memory, and convolutions are faster."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

@@ -17,9 +17,9 @@ from graft.data._sniff import open_data
 from graft.data._split import split
 from graft.device import pick, precision, seeded
 from graft.errors import DataError, IntegrityError
-from graft.evaluate import baselines, predict
 from graft.features import Cache, Feed
 from graft.nn.heads import Standardize
+from graft.scoring import baselines, predict
 from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop

@@ -22,9 +22,9 @@ from graft import augment, optim
 from graft.checkpoint import Checkpoints
 from graft.device import autocast, permutation, seed_of
 from graft.errors import Interrupted, ResourceError
-from graft.evaluate import predict
 from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
+from graft.scoring import predict
 from graft.types import Batch, Flow, Inputs, Json, Model, Phase, Recipe, Result, Step, Task
 
 SAVE_EVERY = 30.0  # seconds between two checkpoints inside a phase

@@ -23,9 +23,9 @@ from graft import augment, registry, train
 from graft.backbones.toy import toy
 from graft.checkpoint import Checkpoints
 from graft.errors import Interrupted
-from graft.evaluate import predict
 from graft.features import Feed
 from graft.run import build_model, build_task
+from graft.scoring import predict
 from graft.train import Loop
 from graft.types import Dataset, Flow, Json, Model, Phase, Recipe, Result, Sample, Task
 

@@ -102,6 +102,19 @@ def test_a_warm_cache_decodes_at_most_one(tmp_path: Path) -> None:
     assert pictures.loads.total() <= 1, "all were decoded for rows that lie on the disk"
 
 
+def test_a_warm_cache_and_then_the_pixels(tmp_path: Path) -> None:
+    """Baselines read kept rows under inference_mode; training then needs the images themselves."""
+    data, backbone = Pictures().dataset(), toy()
+    feed(data, backbone, cache=Cache(tmp_path)).pooled()
+    made = feed(data, backbone, cache=Cache(tmp_path))
+    with torch.inference_mode():
+        made.pooled()
+    made.open(0)
+    inputs = made.batch(torch.tensor([5, 9]), 0)
+    with torch.no_grad():
+        assert torch.allclose(made.features(inputs, 0).pooled, direct(data, backbone)[[5, 9]], atol=1e-6)
+
+
 def test_new_weights_are_noticed_by_open() -> None:
     data, backbone = Pictures().dataset(), toy()
     made = feed(data, backbone)

@@ -48,6 +48,17 @@ def test_what_is_no_json(content: bytes | None, tmp_path: Path) -> None:
     assert caught.value.hint
 
 
+def test_every_byte_of_sealed_json_counts(tmp_path: Path) -> None:
+    path, value = tmp_path / "x.json", {"files": {"a": "b"}, "n": [1, 2.5, None, "é"]}
+    store.write_sealed_json(path, value)
+    whole = path.read_bytes()
+    assert store.read_sealed_json(path) == value
+    for at in range(len(whole) - 1):  # the last is the end of the line
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(IntegrityError):
+            store.read_sealed_json(path)
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EFBIG, "disk is full"),

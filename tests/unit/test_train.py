@@ -23,9 +23,9 @@ from graft.backbones.toy import toy
 from graft.checkpoint import Checkpoints
 from graft.device import permutation, seeded
 from graft.errors import Interrupted, ResourceError
-from graft.evaluate import predict
 from graft.features import Feed
 from graft.recipe import Recipe
+from graft.scoring import predict
 from graft.strategies.full import full
 from graft.strategies.linear_probe import linear_probe
 from graft.strategies.lp_ft import lp_ft

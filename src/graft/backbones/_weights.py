@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from graft import store
+from graft.checkpoint import digest
 from graft.errors import DataError, IntegrityError, ResourceError
 
 State = dict[str, Tensor]
@@ -28,13 +28,8 @@ _SECONDS = 2.5  # to find out whether there is a network at all
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes: the same for the same weights on every machine."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """The same for the same weights on every machine, in whatever order they are stored."""
+    return digest(sorted(state.items()))
 
 
 def read_checkpoint(path: Path) -> State:
