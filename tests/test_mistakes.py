@@ -31,6 +31,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from graft import cli
+from graft.backbones._architectures import network_of
+from graft.spec import parse
 
 torch.set_num_threads(1)
 PROBE = ("--backbone", "toy", "--strategy", "linear_probe(epochs=1)", "--device", "cpu")
@@ -340,8 +342,12 @@ def test_a_recipe_that_is_wrong(content: str | None, code: int, word: str, photo
 
 
 def test_weights_of_another_architecture(photos: Path) -> None:
-    save_file({"layer.weight": torch.zeros(3, 3)}, "other.safetensors")
-    refused(graft("fit", "photos", *PROBE, "--backbone", "local:other.safetensors(arch='resnet18')"), 3, "resnet18")
+    """The message names the architecture that they do fit."""
+    network = network_of(parse("resnet_cifar(depth=8)"))
+    assert network is not None
+    save_file(network.model.state_dict(), "other.safetensors")
+    said = graft("fit", "photos", *PROBE, "--backbone", "local:other.safetensors(arch='resnet18')")
+    refused(said, 3, "other.safetensors", "they fit arch='resnet_cifar(depth=8)'")
 
 
 def test_weights_that_are_missing(photos: Path) -> None:

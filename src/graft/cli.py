@@ -9,17 +9,19 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from types import FrameType
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from graft import registry
 from graft.console import Console
-from graft.errors import GraftError
+from graft.errors import GraftError, Interrupted
 from graft.recipe import Recipe
 
 app = typer.Typer(
@@ -49,7 +51,8 @@ def with_recipe(verb: Callable[..., None]) -> Callable[..., None]:
             continue
         kind: Any = list[str] if one.name == "terms" else hints[one.name]
         words = f"{one.metadata['help']} [default: {one.default if one.default not in (None, ()) else 'none'}]"
-        flag: Any = Annotated[kind | None, typer.Option(help=words, show_default=False)]
+        known = _completion(one.name) if one.name in registry.KINDS else None
+        flag: Any = Annotated[kind | None, typer.Option(help=words, show_default=False, autocompletion=known)]
         flags.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag))
 
     def wrapped(**given: Any) -> None:
@@ -60,6 +63,11 @@ def with_recipe(verb: Callable[..., None]) -> Callable[..., None]:
     wrapped.__annotations__ = {p.name: p.annotation for p in (*parameters, *flags)}
     wrapped.__name__, wrapped.__doc__ = verb.__name__, verb.__doc__
     return wrapped
+
+
+def _completion(kind: str) -> Callable[[str], list[str]]:
+    """What the shell offers after --strategy, --backbone, --task."""
+    return lambda incomplete: [name for name in registry.names(kind) if name.startswith(incomplete)]
 
 
 def emit(value: Any) -> None:
@@ -151,8 +159,16 @@ def _done(result: dict[str, Any], console: Console, as_json: bool) -> None:
         emit(result)
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C or SIGTERM outside training, which has its own way to stop."""
+    raise Interrupted(number, "interrupted", "run the same command again; what was kept in the cache is used")
+
+
 def main() -> None:
     """Run a verb; every refusal is a sentence and an exit code, and a traceback only with GRAFT_DEBUG=1."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin cost ten times the time beside another job
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app(standalone_mode=True)
     except GraftError as error:

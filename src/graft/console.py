@@ -102,7 +102,8 @@ class Console:
         for i, (name, metric) in enumerate(result["scores"].items()):
             self._row("" if i else "scores", f"{name:<15} {figure(name, Figure(**metric))}")
         for issue in result["issues"]:
-            self._row(issue["severity"], f"{issue['what']} ({issue['count']:,})", _COLOURS[issue["severity"]])
+            count = f" ({issue['count']:,})" if issue["count"] else ""
+            self._row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
 
     def issues(self, issues: Iterable[Issue]) -> None:
         """Findings about the data: at most five lines, the worst first, one for each kind."""

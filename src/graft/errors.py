@@ -7,7 +7,7 @@ GraftError            1  our own fault
 ├── ResourceError     5  disk, memory, network, or training diverged
 ├── IntegrityError    6  a file is not what its hash says, or is unsafe to read
 ├── QualityError      7  a quality gate was not met
-└── Interrupted     130  Ctrl-C (143: SIGTERM), after a checkpoint was saved
+└── Interrupted     130  Ctrl-C (143: SIGTERM), ; a checkpoint was saved if training had begun
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class QualityError(GraftError):
 
 
 class Interrupted(GraftError):
-    def __init__(self, signal_number: int, hint: str) -> None:
-        super().__init__("interrupted; a checkpoint is saved", hint)
+    def __init__(self, signal_number: int, what: str, hint: str) -> None:
+        super().__init__(what, hint)
         self.exit_code = 128 + signal_number
 
 

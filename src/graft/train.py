@@ -65,6 +65,7 @@ class Loop:
         self.model, self.task, self.train, self.valid = model, task, train, valid
         self.recipe, self.checkpoints, self.tell = recipe, checkpoints, tell
         self.classes = len(train.dataset.classes)
+        self.passed = 0  # epochs of earlier phases, so that no phase sees the views of another one again
         self._signal = 0
 
     def run(self, flow: Flow) -> list[Result]:
@@ -75,6 +76,7 @@ class Loop:
             while phase is not None:
                 result = self._finished(len(results)) or self._train(len(results), phase)
                 results.append(result)
+                self.passed += result.epochs
                 try:
                     phase = flow.send(result)
                 except StopIteration:
@@ -199,10 +201,8 @@ class _PhaseRun:
         self._average()
 
     def _loss(self, rows: Tensor) -> Tensor:
-        feed, task = self.loop.train, self.loop.task
-        batch = self._mixed(
-            Batch(feed.batch(rows, self.boundary, self.at.epoch), feed.targets[rows].to(feed.device), rows)
-        )
+        feed, task, epoch = self.loop.train, self.loop.task, self.loop.passed + self.at.epoch
+        batch = self._mixed(Batch(feed.batch(rows, self.boundary, epoch), feed.targets[rows].to(feed.device), rows))
         with autocast(feed.device, feed.dtype):
             features = feed.features(batch.inputs, self.boundary)
             loss = task.loss(self.model.head, features, batch).float()
@@ -276,7 +276,10 @@ class _PhaseRun:
             return
         tensors, facts = found
         self.model.load_state_dict(_under("model/", tensors))
-        self.average, self.kept = _under("average/", tensors), _under("kept/", tensors)
+        self.average, self.kept = (
+            {name: t.to(self.live[name].device) for name, t in _under(prefix, tensors).items()}
+            for prefix in ("average/", "kept/")
+        )
         state: dict[int, dict[str, Any]] = {}
         for name, value in _under("optimizer/", tensors).items():
             index, _, key = name.partition("/")
@@ -288,7 +291,8 @@ class _PhaseRun:
 
     def _stop(self) -> None:
         self._save()
-        raise Interrupted(self.loop._signal, "run the same command again with --resume to go on")
+        hint = "run the same command again with --resume to go on"
+        raise Interrupted(self.loop._signal, "interrupted; a checkpoint is saved", hint)
 
     def _not_finite(self, rows: Tensor) -> None:
         names = ", ".join(self.loop.train.dataset.samples[i].key for i in rows[:5].tolist())

@@ -194,7 +194,7 @@ def _copy_issues(samples: Sequence[Sample], exact: list[tuple[int, int]], near: 
         issues.append(Issue("exact-copies", "note", what, keys))
     if near:
         keys = tuple(samples[i].key for i in sorted({i for pair in near for i in pair}))
-        what = f"{len(near)} pairs of images show almost the same picture; they stay on one side of every split"
+        what = f"{len(near)} pair(s) of images show almost the same picture; they stay on one side of every split"
         issues.append(Issue("near-copies", "note", what, keys))
     return issues + _conflicts(samples, again)
 
