@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -76,7 +77,7 @@ class Case:
 def cases(data: Path) -> Iterator[Case]:
     random = "random, seed 0 (the published ones need a network): times are real, accuracies are of random features"
     yield Case("vgg16", f"torchvision:vgg16(pretrained=False, size={NATIVE})", random)
-    yield Case("resnet18", "torchvision:resnet18(pretrained=False, size=64)", random, last=1, epochs=10)
+    yield Case("resnet18", "torchvision:resnet18(pretrained=False, size=96)", random, last=1, epochs=10)
     file = data / "weights" / "resnet_cifar10_akamaster" / "resnet20-12fca82f.th"
     if file.is_file():
         real = "akamaster's ResNet-20, trained on CIFAR-10 itself: accuracies mean something, transfer is not the point"
@@ -224,7 +225,12 @@ def compare(case: Case, folder: Path, rounds: int) -> dict[str, Any]:
             print(f"  {case.name} {side}: {(theirs if side == 'plain' else ours)[-1].seconds:.1f} s", flush=True)
         whole.append(bench.command())
     return {**row(case, theirs, ours, whole), "weights": case.weights, "counts": run.counts(bench.data)["splits"],
-            "recipe": bench.recipe.json() | {"data": "the subset"}}  # fmt: skip
+            "recipe": bench.recipe.json() | {"data": "the subset", "backbone": _public(case.backbone)}}  # fmt: skip
+
+
+def _public(backbone: str) -> str:
+    """Without the folders of this machine."""
+    return re.sub(r"local:.*/", "local:$GRAFT_DATA/weights/.../", backbone)
 
 
 def row(case: Case, theirs: list[Outcome], ours: list[Outcome], whole: list[float]) -> dict[str, Any]:
@@ -269,7 +275,10 @@ def main() -> None:
         parser.error("give --data, or set GRAFT_DATA: a folder that holds cifar10_png/train and cifar10_png/test")
     torch.set_num_threads(asked.threads)
     sizes, rounds = ((200, 50, 100), 1) if asked.quick else ((2000, 500, 1000), asked.rounds)
-    chosen = [case for case in cases(asked.data) if not asked.cases or case.name in asked.cases]
+    known = {case.name: case for case in cases(asked.data)}
+    if not set(asked.cases or ()) <= known.keys():
+        parser.error(f"--cases: choose from {', '.join(known)}")
+    chosen = [known[name] for name in asked.cases or known]
     with tempfile.TemporaryDirectory() as folder:
         subset(asked.data / "cifar10_png", Path(folder) / "cifar10", sizes)
         rows = [compare(case, Path(folder) / "cifar10", rounds) for case in chosen]

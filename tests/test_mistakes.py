@@ -47,6 +47,7 @@ class Said(NamedTuple):
 def graft(*words: object) -> Said:
     """The command line in this process: a start of Python with torch costs seconds."""
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     sys.argv = ["graft", *map(str, words)]
     try:
         with redirect_stdout(out), redirect_stderr(err):
@@ -56,6 +57,8 @@ def graft(*words: object) -> Said:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
         sys.argv = before
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return Said(code, out.getvalue(), err.getvalue())
 
 

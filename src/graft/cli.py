@@ -167,8 +167,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run a verb; every refusal is a sentence and an exit code, and a traceback only with GRAFT_DEBUG=1."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin cost ten times the time beside another job
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         app(standalone_mode=True)
     except GraftError as error:
@@ -178,6 +177,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

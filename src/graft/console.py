@@ -178,11 +178,14 @@ class _Story:
     def __init__(self, console: Console) -> None:
         self.console, self.name, self.note, self.stack = console, "training", "", ExitStack()
         self.bar: Bar | None = None
+        self.extracting: Bar | None = None
 
     def __call__(self, event: Json) -> None:
         match event["event"]:
             case "phase":
                 self.name, self.note = event["phase"], ""
+            case "features":
+                self._features(event["done"], event["total"])
             case "step":
                 self._step(event["done"], event["total"])
             case "epoch":
@@ -197,7 +200,16 @@ class _Story:
 
     def close(self) -> None:
         self.stack.close()
-        self.bar = None
+        self.bar = self.extracting = None
+
+    def _features(self, done: int, total: int) -> None:
+        """A bar of its own while a frozen prefix is run; the phase's comes back with its next step."""
+        if self.extracting is None:
+            self.close()
+            self.extracting = self.stack.enter_context(self.console._progress("features", total))
+        self.extracting(done)
+        if done >= total:
+            self.close()
 
     def _step(self, done: int, total: int) -> None:
         self.bar = self.bar or self.stack.enter_context(self.console._progress(self.name, total, done))

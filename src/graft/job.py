@@ -118,7 +118,7 @@ class Job:
 
             def tell(event: Json) -> None:
                 story(event)
-                if event["event"] not in ("step", "phase") and not event.get("again"):
+                if event["event"] not in ("step", "phase", "features") and not event.get("again"):
                     run.append(self.folder, event)
 
             return Loop(model, task, train, valid, self.recipe, checkpoints, tell).run(flow)

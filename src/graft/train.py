@@ -67,6 +67,7 @@ class Loop:
         self.classes = len(train.dataset.classes)
         self.passed = 0  # epochs of earlier phases, so that no phase sees the views of another one again
         self._signal = 0
+        train.tell = valid.tell = self._between_blocks
 
     def run(self, flow: Flow) -> list[Result]:
         """Drive the strategy to its end, through any number of earlier interruptions."""
@@ -100,6 +101,12 @@ class Loop:
             self.checkpoints.save_phase(number, self.model.state_dict(), asdict(result))
         self.tell({"event": "phase_done", **asdict(result)})
         return result
+
+    def _between_blocks(self, done: int, total: int) -> None:
+        """While a frozen prefix is run: show how far it is, and stop when asked. What is kept on disk stays."""
+        self.tell({"event": "features", "done": done, "total": total})
+        if self._signal:
+            raise Interrupted(self._signal, "interrupted", "run the same command again with --resume to go on")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

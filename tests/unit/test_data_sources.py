@@ -122,6 +122,7 @@ def test_torchvision_says_plainly_that_there_is_no_network(tmp_path, monkeypatch
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(datasets.CIFAR10, "download", no_network)
+    monkeypatch.delenv("GRAFT_OFFLINE", raising=False)
     with pytest.raises(ResourceError) as caught:
         torchvision("CIFAR10", root=str(tmp_path))
     assert "no network" in caught.value.what and "digits" in caught.value.hint
