@@ -192,20 +192,27 @@ class Feed:
         probe = self._through(torch.arange(1), boundary, view).x
         if probe.numel() * 4 * len(self) * max(1, self.views) > memory_budget():
             return None
-        key, digests = self._key(boundary, view), [sample.digest for sample in self.dataset.samples]
-        usable = self.cache is not None and all(digests)
-        known = self.cache.rows(key) if self.cache and usable else {}
         made = torch.empty((len(self), *probe.shape[1:]))
-        missing = [i for i, name in enumerate(digests) if name not in known]
-        for i, name in enumerate(digests):
-            if name in known:
-                made[i] = known[name]
-        for block in torch.tensor(missing, dtype=torch.long).split(BLOCK) if missing else ():
+        missing = self._from_disk(self._key(boundary, view), made)
+        for block in missing.split(BLOCK) if len(missing) else ():
             made[block] = self._through(block, boundary, view).x.float().cpu()
             self._progress(int(block[-1]) + 1)
-        if self.cache and usable and missing:
-            self.cache.add(key, [digests[i] for i in missing], made[missing])
+        if self.cache and len(missing):
+            names = [self.dataset.samples[i].digest for i in missing.tolist()]
+            if all(names):
+                self.cache.add(self._key(boundary, view), names, made[missing])
         return made
+
+    def _from_disk(self, key: str, made: Tensor) -> Tensor:
+        """Fill in the rows that are kept on disk; returns the positions of those that are not."""
+        known = self.cache.rows(key) if self.cache else {}
+        missing = []
+        for i, sample in enumerate(self.dataset.samples):
+            if sample.digest in known:
+                made[i] = known[sample.digest]
+            else:
+                missing.append(i)
+        return torch.tensor(missing, dtype=torch.long)
 
     def _through(self, rows: Tensor, boundary: int, view: int) -> Inputs:
         """Decode and run the frozen prefix. It must be in eval mode: the loop sees to that."""
