@@ -55,10 +55,12 @@ def publish(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], facts: Js
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             _fill(temporary, tensors, facts)
+            old = temporary.with_name(f"{temporary.name}.old")
             if folder.exists():
-                shutil.rmtree(folder)
+                os.rename(folder, old)  # removing it file by file could leave a half
             os.rename(temporary, folder)
             flush(folder.parent)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

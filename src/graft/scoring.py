@@ -11,10 +11,14 @@ from graft.types import Metric, Model, Predictions, Task
 BATCH = 256
 
 
-def predict(model: Model, task: Task, feed: Feed, boundary: int = 0) -> Predictions:
-    """Predictions for every row of the feed, in order. The model is left in eval mode."""
+def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: bool = False) -> Predictions:
+    """Predictions for every row of the feed, in order. The model is left in eval mode.
+
+    `opened` says that the feed is open at this boundary and that nothing before it has moved since.
+    """
     model.eval()
-    feed.open(boundary)
+    if not opened:
+        feed.open(boundary)
     parts = []
     with torch.inference_mode(), autocast(feed.device, feed.dtype):
         for rows in torch.arange(len(feed)).split(BATCH if boundary else 64):

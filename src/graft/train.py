@@ -143,6 +143,7 @@ class _PhaseRun:
         )
         set_modes(self.model, self.still_batchnorm)
         self.optimizer = optim.optimizer(self.recipe.optimizer, phase.groups, self.recipe.weight_decay)
+        self.optimizer.zero_grad(set_to_none=True)  # a strategy may have looked at gradients between two phases
         self.schedule = optim.schedule(phase.schedule or self.recipe.schedule)
         self.scaler = torch.amp.GradScaler(loop.train.device.type, enabled=loop.train.dtype is torch.float16)
         self.live = moving_state(self.model)
@@ -156,6 +157,7 @@ class _PhaseRun:
         self._resume()
         loop, total = self.loop, self.phase.epochs
         loop.train.open(self.boundary)
+        loop.valid.open(self.boundary)
         moved = sum(p.numel() for group in self.phase.groups for p in group.params)
         loop.tell(
             {"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved, "boundary": self.boundary}
@@ -244,7 +246,9 @@ class _PhaseRun:
         loop, at = self.loop, self.at
         live = {name: tensor.clone() for name, tensor in self.live.items()} if self.average else {}
         self._set(self.average)
-        scores = loop.task.score(predict(self.model, loop.task, loop.valid, self.boundary), loop.valid.targets)
+        scores = loop.task.score(
+            predict(self.model, loop.task, loop.valid, self.boundary, opened=True), loop.valid.targets
+        )
         at.history.append(scores[loop.task.metric])
         if at.best_epoch < 0 or scores[loop.task.metric] > at.best[loop.task.metric]:
             at.best_epoch, at.best = at.epoch - 1, scores
