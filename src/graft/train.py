@@ -175,7 +175,7 @@ class _PhaseRun:
 
     def _epoch(self) -> None:
         at, recipe, size = self.at, self.recipe, len(self.loop.train)
-        order = permutation(size, recipe.seed, "order", at.phase, at.epoch).split(recipe.batch_size)
+        order = _batches(permutation(size, recipe.seed, "order", at.phase, at.epoch), recipe.batch_size)
         steps = -(-len(order) // recipe.accumulate)
         set_modes(self.model, self.still_batchnorm)
         while at.batch < len(order):
@@ -250,7 +250,7 @@ class _PhaseRun:
             predict(self.model, loop.task, loop.valid, self.boundary, opened=True), loop.valid.targets
         )
         at.history.append(scores[loop.task.metric])
-        if at.best_epoch < 0 or scores[loop.task.metric] > at.best[loop.task.metric]:
+        if at.best_epoch < 0 or _rank(scores, loop.task.metric) > _rank(at.best, loop.task.metric):
             at.best_epoch, at.best = at.epoch - 1, scores
             self.kept = {name: tensor.clone() for name, tensor in self.live.items()}
         self._set(live)
@@ -311,6 +311,19 @@ class _PhaseRun:
             f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
             "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
         )
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """A last batch of one sample joins the one before it: BatchNorm cannot take the variance of one value."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _rank(scores: Mapping[str, float], metric: str) -> tuple[float, float]:
+    """On few validation samples many epochs have the same accuracy: then the lower loss is the better one."""
+    return scores[metric], -scores.get("loss", 0.0)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
