@@ -14,7 +14,7 @@ LAYERS = (
     {"spec", "errors", "recipe", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"},
     {"backbones", "data", "tasks", "terms"},
-    {"strategies", "features", "train", "scoring"},
+    {"strategies", "features", "train", "phase", "scoring"},
     {"run", "console", "pretrained", "job"},
     {"api"},
     {"cli"},

@@ -1,56 +1,28 @@
 """THE loop. A strategy yields phases; each is trained, scored, published; its result goes back to the strategy.
 
-Only this file sets requires_grad and train/eval. What a phase leaves frozen before its first moving stage (the prefix)
-runs once. A resumed run replays the strategy: finished phases load their result, a half-done one goes on at its step.
+A resumed run replays the strategy: finished phases load their result, a half-done one goes on at its step. What happens
+inside a phase is in phase.py.
 """
 
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from types import FrameType
 from typing import Any, final
 
-import torch
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-from graft import augment, optim
 from graft.checkpoint import Checkpoints
-from graft.device import autocast, permutation, seed_of
-from graft.errors import Interrupted, ResourceError
+from graft.errors import Interrupted
 from graft.features import Feed
-from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
-from graft.scoring import predict
-from graft.types import Batch, Flow, Inputs, Json, Model, Phase, Recipe, Result, Step, Task
-
-SAVE_EVERY = 30.0  # seconds between two checkpoints inside a phase
-Tell = Callable[[Json], None]
-
-
-@dataclass
-class Progress:
-    """Where a phase stands. All of it is in the checkpoint; what is not here is not used."""
-
-    phase: int
-    epoch: int = 0
-    step: int = 0  # optimiser steps done in the phase
-    batch: int = 0  # batches done in the epoch
-    loss: float = 0.0  # sum over the epoch's samples
-    seen: int = 0
-    history: list[float] = field(default_factory=list)
-    best_epoch: int = -1
-    best: dict[str, float] = field(default_factory=dict)
-    train_loss: float = 0.0
-    seconds: float = 0.0
+from graft.phase import PhaseRun, Setting, Tell
+from graft.types import Flow, Model, Phase, Recipe, Result, Task
 
 
 @final
 class Loop:
-    """Runs a strategy on a model. `step` counts optimiser steps over all phases for the checkpoint's name."""
+    """Runs a strategy on a model, through any number of interruptions."""
 
     def __init__(
         self,
@@ -62,22 +34,19 @@ class Loop:
         checkpoints: Checkpoints | None,
         tell: Tell,
     ) -> None:
-        self.model, self.task, self.train, self.valid = model, task, train, valid
-        self.recipe, self.checkpoints, self.tell = recipe, checkpoints, tell
-        self.classes = len(train.dataset.classes)
-        self.passed = 0  # epochs of earlier phases, so that no phase sees the views of another one again
-        self._signal = 0
+        self.model, self.checkpoints, self.tell = model, checkpoints, tell
+        self.setting = Setting(model, task, train, valid, recipe, checkpoints, tell)
         train.tell = valid.tell = self._between_blocks
 
     def run(self, flow: Flow) -> list[Result]:
-        """Drive the strategy to its end, through any number of earlier interruptions."""
+        """Drive the strategy to its end; returns what each of its phases came to."""
         results: list[Result] = []
         with self._signals():
             phase = next(flow, None)
             while phase is not None:
                 result = self._finished(len(results)) or self._train(len(results), phase)
                 results.append(result)
-                self.passed += result.epochs
+                self.setting.passed += result.epochs
                 try:
                     phase = flow.send(result)
                 except StopIteration:
@@ -95,8 +64,7 @@ class Loop:
         return Result(**stored[1])
 
     def _train(self, number: int, phase: Phase) -> Result:
-        run = _PhaseRun(self, number, phase)
-        result = run.run()
+        result = PhaseRun(self.setting, number, phase).run()
         if self.checkpoints:
             self.checkpoints.save_phase(number, self.model.state_dict(), asdict(result))
         self.tell({"event": "phase_done", **asdict(result)})
@@ -105,15 +73,15 @@ class Loop:
     def _between_blocks(self, done: int, total: int) -> None:
         """While a frozen prefix is run: show how far it is, and stop when asked. What is kept on disk stays."""
         self.tell({"event": "features", "done": done, "total": total})
-        if self._signal:
-            raise Interrupted(self._signal, "interrupted", "run the same command again with --resume to go on")
+        if self.setting.signal:
+            raise Interrupted(self.setting.signal, "interrupted", "run the same command again with --resume to go on")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """The first Ctrl-C or SIGTERM asks for a checkpoint and an end; the second one ends at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
-            self._signal = number
+            self.setting.signal = number
             signal.signal(number, before[number])
 
         before: dict[int, Any] = {}
@@ -128,203 +96,3 @@ class Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-@final
-class _PhaseRun:
-    """One phase: epochs, validation, the best weights, checkpoints."""
-
-    def __init__(self, loop: Loop, number: int, phase: Phase) -> None:
-        self.loop, self.phase, self.recipe, self.model = loop, phase, loop.recipe, loop.model
-        freeze(self.model, phase)
-        self.boundary = boundary_of(self.model)
-        self.still_batchnorm = keep_statistics(
-            self.model, self.recipe.batchnorm, len(loop.train), self.recipe.batch_size
-        )
-        set_modes(self.model, self.still_batchnorm)
-        self.optimizer = optim.optimizer(self.recipe.optimizer, phase.groups, self.recipe.weight_decay)
-        self.optimizer.zero_grad(set_to_none=True)  # a strategy may have looked at gradients between two phases
-        self.schedule = optim.schedule(phase.schedule or self.recipe.schedule)
-        self.scaler = torch.amp.GradScaler(loop.train.device.type, enabled=loop.train.dtype is torch.float16)
-        self.live = moving_state(self.model)
-        self.average = {n: t.clone() for n, t in self.live.items()} if self.recipe.ema else {}
-        self.kept: dict[str, Tensor] = {n: t.clone() for n, t in self.live.items()}
-        self.at = Progress(number)
-        self._since = time.monotonic()
-        self._saved = time.monotonic()
-
-    def run(self) -> Result:
-        self._resume()
-        loop, total = self.loop, self.phase.epochs
-        loop.train.open(self.boundary)
-        loop.valid.open(self.boundary)
-        moved = sum(p.numel() for group in self.phase.groups for p in group.params)
-        loop.tell(
-            {"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved, "boundary": self.boundary}
-        )
-        while self.at.epoch < total and not self._out_of_patience():
-            self._epoch()
-            self._validate()
-        self._set(self.kept)
-        at = self.at
-        return Result(
-            self.phase.name, at.epoch, at.best_epoch, at.best, at.train_loss, moved, self.boundary, self._clock()
-        )
-
-    # --------------------------------------------------------------------------------------------------- one epoch
-
-    def _epoch(self) -> None:
-        at, recipe, size = self.at, self.recipe, len(self.loop.train)
-        order = _batches(permutation(size, recipe.seed, "order", at.phase, at.epoch), recipe.batch_size)
-        steps = -(-len(order) // recipe.accumulate)
-        set_modes(self.model, self.still_batchnorm)
-        while at.batch < len(order):
-            chunk = order[at.batch : at.batch + recipe.accumulate]
-            self._set_rate(at.step, steps * self.phase.epochs)
-            self._step(chunk)
-            at.batch, at.step = at.batch + len(chunk), at.step + 1
-            self.loop.tell({"event": "step", "epoch": at.epoch, "done": at.step, "total": steps * self.phase.epochs})
-            if self.loop._signal:
-                self._stop()
-            if time.monotonic() - self._saved > SAVE_EVERY:
-                self._save()
-        at.train_loss = at.loss / max(1, at.seen)
-        at.epoch, at.batch, at.loss, at.seen = at.epoch + 1, 0, 0.0, 0
-
-    def _step(self, chunk: Sequence[Tensor]) -> None:
-        """Forward and backward over the accumulated batches, then one step of the optimiser."""
-        size = sum(len(rows) for rows in chunk)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.recipe.seed, "step", self.at.phase, self.at.step))  # dropout
-            for rows in chunk:
-                loss = self._loss(rows)
-                if not torch.isfinite(loss):
-                    self._not_finite(rows)
-                self.scaler.scale(loss * (len(rows) / size)).backward()
-                self.at.loss, self.at.seen = self.at.loss + loss.item() * len(rows), self.at.seen + len(rows)
-        self.scaler.unscale_(self.optimizer)
-        optim.clip([p for group in self.phase.groups for p in group.params], self.recipe.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._average()
-
-    def _loss(self, rows: Tensor) -> Tensor:
-        feed, task, epoch = self.loop.train, self.loop.task, self.loop.passed + self.at.epoch
-        batch = self._mixed(Batch(feed.batch(rows, self.boundary, epoch), feed.targets[rows].to(feed.device), rows))
-        with autocast(feed.device, feed.dtype):
-            features = feed.features(batch.inputs, self.boundary)
-            loss = task.loss(self.model.head, features, batch).float()
-            for term in self.phase.terms:
-                loss = loss + term(Step(self.model, features, batch, loss))
-        return loss
-
-    def _mixed(self, batch: Batch) -> Batch:
-        """MixUp and CutMix work on pixels; on kept features MixUp is the same formula one layer later."""
-        if self.recipe.mix is None:
-            return batch
-        where = (self.recipe.seed, "mix", self.at.phase, self.at.step)
-        x, targets = augment.mix(self.recipe.mix, batch.inputs.x, batch.targets, self.loop.classes, *where)
-        return Batch(Inputs(x, batch.inputs.mask), targets, batch.rows)
-
-    def _set_rate(self, step: int, total: int) -> None:
-        factor = self.schedule(step, total, self.at.history)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-
-    def _average(self) -> None:
-        """Moving average of weights; the decay grows with the steps so that short phases are not held back."""
-        if not self.recipe.ema:
-            return
-        decay = min(self.recipe.ema, (1 + self.at.step) / (10 + self.at.step))
-        floats = [(a, self.live[n]) for n, a in self.average.items() if a.is_floating_point()]
-        get_ema_multi_avg_fn(decay)([a for a, _ in floats], [b for _, b in floats], None)
-
-    # ------------------------------------------------------------------------------------- validation and the best
-
-    def _validate(self) -> None:
-        loop, at = self.loop, self.at
-        live = {name: tensor.clone() for name, tensor in self.live.items()} if self.average else {}
-        self._set(self.average)
-        scores = loop.task.score(
-            predict(self.model, loop.task, loop.valid, self.boundary, opened=True), loop.valid.targets
-        )
-        at.history.append(scores[loop.task.metric])
-        if at.best_epoch < 0 or _rank(scores, loop.task.metric) > _rank(at.best, loop.task.metric):
-            at.best_epoch, at.best = at.epoch - 1, scores
-            self.kept = {name: tensor.clone() for name, tensor in self.live.items()}
-        self._set(live)
-        loop.tell({"event": "epoch", "phase": self.phase.name, "epoch": at.epoch, "epochs": self.phase.epochs,
-                   "train_loss": at.train_loss, "valid": scores, "seconds": self._clock()})  # fmt: skip
-
-    def _out_of_patience(self) -> bool:
-        patience = self.recipe.patience
-        return patience is not None and self.at.epoch - 1 - self.at.best_epoch >= patience
-
-    def _set(self, state: Mapping[str, Tensor]) -> None:
-        for name, value in state.items():
-            self.live[name].copy_(value)
-
-    def _clock(self) -> float:
-        return self.at.seconds + time.monotonic() - self._since
-
-    # ------------------------------------------------------------------------------------------ stop, save, go on
-
-    def _save(self) -> None:
-        if self.loop.checkpoints is None:
-            return
-        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
-        tensors |= {f"average/{n}": t for n, t in self.average.items()} | {f"kept/{n}": t for n, t in self.kept.items()}
-        state = self.optimizer.state_dict()["state"]
-        tensors |= {f"optimizer/{i}/{n}": torch.as_tensor(v) for i, values in state.items() for n, v in values.items()}
-        facts = asdict(self.at) | {"seconds": self._clock(), "scaler": self.scaler.state_dict()}
-        self.loop.checkpoints.save_step(self.at.step, tensors, facts)
-        self._saved = time.monotonic()
-
-    def _resume(self) -> None:
-        found = self.loop.checkpoints.latest_step(self.at.phase) if self.loop.checkpoints else None
-        if found is None:
-            return
-        tensors, facts = found
-        self.model.load_state_dict(_under("model/", tensors))
-        self.average, self.kept = (
-            {name: t.to(self.live[name].device) for name, t in _under(prefix, tensors).items()}
-            for prefix in ("average/", "kept/")
-        )
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in _under("optimizer/", tensors).items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.scaler.load_state_dict(facts.pop("scaler"))
-        self.at = Progress(**facts)
-        self.loop.tell({"event": "resumed", "phase": self.phase.name, "epoch": self.at.epoch, "step": self.at.step})
-
-    def _stop(self) -> None:
-        self._save()
-        hint = "run the same command again with --resume to go on"
-        raise Interrupted(self.loop._signal, "interrupted; a checkpoint is saved", hint)
-
-    def _not_finite(self, rows: Tensor) -> None:
-        names = ", ".join(self.loop.train.dataset.samples[i].key for i in rows[:5].tolist())
-        raise ResourceError(
-            f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
-            "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
-        )
-
-
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """A last batch of one sample joins the one before it: BatchNorm cannot take the variance of one value."""
-    batches = list(order.split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
-
-
-def _rank(scores: Mapping[str, float], metric: str) -> tuple[float, float]:
-    """On few validation samples many epochs have the same accuracy: then the lower loss is the better one."""
-    return scores[metric], -scores.get("loss", 0.0)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

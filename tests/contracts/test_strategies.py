@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from graft import augment, registry, train
+from graft import augment, phase, registry
 from graft.backbones.toy import toy
 from graft.checkpoint import Checkpoints
 from graft.errors import Interrupted
@@ -204,7 +204,7 @@ def resumed(strategy: str, recipe: Recipe, ckpt: Path, kill_at: int) -> State:
 
 @pytest.fixture
 def _save_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(phase, "SAVE_EVERY", -1.0)
     monkeypatch.setattr("graft.checkpoint.flush", lambda path: None)  # hundreds of fsyncs would take a minute
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from graft import parts
-from graft import train as train_module
+from graft import phase as phase_module
 from graft.backbones.pixels import pixels
 from graft.backbones.toy import toy
 from graft.checkpoint import Checkpoints
@@ -106,7 +106,7 @@ def test_a_probe_equals_the_loop_by_hand() -> None:
     recipe = replace(PLAIN, optimizer="sgd(momentum=0.9, nesterov=True)", weight_decay=0.01)
     made, hand = Made(pixels(), recipe), Made(pixels(), recipe)
     made.run(probe(epochs=1))
-    head, x, y = hand.model.head, hand.loop.train.pooled(), hand.loop.train.targets
+    head, x, y = hand.model.head, hand.loop.setting.train.pooled(), hand.loop.setting.train.targets
     optimizer = torch.optim.SGD(
         [{"params": [head.weight], "weight_decay": 0.01}, {"params": [head.bias]}], 0.1, 0.9, nesterov=True
     )
@@ -194,8 +194,8 @@ def test_the_best_epoch_is_kept() -> None:
     (result,) = made.run(probe(epochs=6, lr=3.0))
     accuracies = [event["valid"]["accuracy"] for event in made.events if event["event"] == "epoch"]
     assert result.best_epoch == accuracies.index(max(accuracies)) and result.valid["accuracy"] == max(accuracies)
-    stayed = predict(made.model, made.loop.task, made.loop.valid)
-    assert made.loop.task.score(stayed, made.loop.valid.targets)["accuracy"] == max(accuracies)
+    stayed = predict(made.model, made.loop.setting.task, made.loop.setting.valid)
+    assert made.loop.setting.task.score(stayed, made.loop.setting.valid.targets)["accuracy"] == max(accuracies)
 
 
 def test_patience_ends_a_phase() -> None:
@@ -282,7 +282,7 @@ def test_interrupted_and_resumed_is_bit_equal(recipe: Recipe, steps: int, tmp_pa
 
 def test_killed_without_a_word_and_resumed_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was published last is gone on from, several times over."""
-    monkeypatch.setattr(train_module, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(phase_module, "SAVE_EVERY", 0.0)
     whole = Made(toy(), RICH)
     whole.run(strategy)
 
@@ -299,7 +299,7 @@ def test_killed_without_a_word_and_resumed_is_bit_equal(tmp_path: Path, monkeypa
 
 
 def test_a_damaged_checkpoint_costs_steps_and_not_exactness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(phase_module, "SAVE_EVERY", 0.0)
     whole = Made(toy(), RICH)
     whole.run(strategy)
     with pytest.raises(Interrupted):
