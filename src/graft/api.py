@@ -34,6 +34,7 @@ PRETRAIN = {
     "valid": 0.05,
     "test": 0.0,
 }  # Smith & Topin 2018; Goyal et al. 2017
+OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
 
 
 def fit(
@@ -56,14 +57,19 @@ def fit(
     folder = _claim(asked, out, resume)
     if resume and (folder / "result.json").exists():
         return {**read_json(folder / "result.json"), "already_done": True}
-    return Job(asked, folder, console or Console(quiet=True), controls).go()
+    try:
+        with run.locked(folder):
+            return Job(asked, folder, console or Console(quiet=True), controls).go()
+    finally:
+        run.drop_if_empty(folder)
 
 
 def pretrain(data: str, **options: Any) -> Json:
     """Train a trunk from random weights by the same loop, and write it beside the run as trunk.safetensors + .json."""
-    said = {key: value for key, value in options.items() if value is not None}
-    result = fit(data, controls=False, **{**PRETRAIN, **said})
-    if not result.get("already_done"):
+    said = {**PRETRAIN, **{key: value for key, value in options.items() if value is not None}}
+    said["backbone"] = str(parse(str(said["backbone"])).with_options(pretrained=False))
+    result = fit(data, controls=False, **said)
+    if not (Path(result["run"]) / "trunk.json").exists():
         export_trunk(Path(result["run"]), result)
     return result
 
@@ -128,6 +134,8 @@ def _check_numbers(recipe: Recipe) -> None:
     ):
         if getattr(recipe, name) < least:
             raise UsageError(f"{name} is {getattr(recipe, name)}", f"{name} must be at least {least}")
+    if recipe.patience is not None and recipe.patience < 1:
+        raise UsageError(f"patience is {recipe.patience}", "an epoch at least: --patience 3")
     if recipe.ema >= 1:
         raise UsageError(f"ema is {recipe.ema}", "a decay lies below 1, for example --ema 0.99")
     if not (0 < recipe.valid < 1 and 0 <= recipe.test < 1 and recipe.valid + recipe.test <= 0.9):
@@ -153,7 +161,9 @@ def _read_recipe(path: Path) -> Json:
 
 def _claim(recipe: Recipe, out: str | None, resume: bool) -> Path:
     """The run folder: new, or one that may be continued."""
-    folder = run.new_folder(recipe.data, out)
+    _check_out(recipe, out)
+    newest = run.newest_folder(recipe.data) if resume and out is None else None
+    folder = newest or run.new_folder(recipe.data, out)
     if not (folder / "recipe.json").exists():
         return folder
     if not resume:
@@ -165,12 +175,22 @@ def _claim(recipe: Recipe, out: str | None, resume: bool) -> Path:
     return folder
 
 
+def _check_out(recipe: Recipe, out: str | None) -> None:
+    """A run is never written among somebody's own files."""
+    folder, data = Path(out or "runs").resolve(), Path(recipe.data)
+    if data.is_dir() and folder.is_relative_to(data.resolve()):
+        raise UsageError(f"the run would be written into the data, {data}", "choose an --out outside of it")
+    if out and folder.is_dir() and any(folder.iterdir()) and not any((folder / n).exists() for n in OURS):
+        raise UsageError(f"{out} holds files that are no run", "choose another --out")
+
+
 # -------------------------------------------------------------------------------------------- predict and evaluate
 
 
 def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictions:
     where = pick(device)
-    feed = Feed(dataset, loaded.model.backbone, device=where, needs=loaded.task.needs)
+    dtype = precision(loaded.recipe.precision, where)
+    feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, needs=loaded.task.needs)
     return predict_rows(loaded.model.to(where), loaded.task, feed)
 
 

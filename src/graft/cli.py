@@ -21,7 +21,7 @@ import typer
 
 from graft import registry
 from graft.console import Console
-from graft.errors import GraftError, Interrupted
+from graft.errors import GraftError, Interrupted, ResourceError
 from graft.recipe import Recipe
 
 app = typer.Typer(
@@ -164,6 +164,19 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number, "interrupted", "run the same command again; what was kept in the cache is used")
 
 
+def _unexpected(error: Exception) -> int:
+    """What no error of ours describes: memory is said as such, the rest is our own bug."""
+    if os.environ.get("GRAFT_DEBUG"):
+        traceback.print_exc()
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        hint = "a smaller --batch-size, a smaller backbone, or GRAFT_MEMORY=1 to keep less"
+        Console().error(ResourceError(f"out of memory: {error}", hint))
+        return ResourceError.exit_code
+    what = f"a bug of Graft: {type(error).__name__}: {error}"
+    Console().error(GraftError(what, "GRAFT_DEBUG=1 shows where; please report it"))
+    return GraftError.exit_code
+
+
 def main() -> None:
     """Run a verb; every refusal is a sentence and an exit code, and a traceback only with GRAFT_DEBUG=1."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin cost ten times the time beside another job
@@ -177,6 +190,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:
+        sys.exit(_unexpected(error))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

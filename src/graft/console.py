@@ -184,6 +184,11 @@ class _Story:
         match event["event"]:
             case "phase":
                 self.name, self.note = event["phase"], ""
+                if event.get("plain") and event["boundary"] < event["stages"]:
+                    what = (
+                        f"the first {event['boundary']} stages stand still and see plain views; --views 4 augments them"
+                    )
+                    self.console._row("", what)
             case "features":
                 self._features(event["done"], event["total"])
             case "step":
@@ -218,7 +223,13 @@ class _Story:
     def _done(self, event: Json) -> None:
         self.close()
         when = "done before" if event.get("again") else f"in {duration(event['seconds'])}"
-        best = f"best epoch {event['best_epoch'] + 1} of {event['epochs']}: {_valid(event['valid'])}"
+        number = event["best_epoch"] + 1
+        best = (
+            f"best epoch {number} of {event['epochs']}"
+            if number
+            else f"{event['epochs']} epochs were worse than before"
+        )
+        best += f": {_valid(event['valid'])}"
         self.console._row(event["phase"], f"{best}; {_short(event['moved'])} parameters moved, {when}")
 
 

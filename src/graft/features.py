@@ -15,6 +15,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -26,8 +27,9 @@ from torch import Tensor
 
 from graft.checkpoint import digest
 from graft.device import autocast, seed_of
+from graft.errors import DataError
 from graft.store import cache_dir, sha256
-from graft.types import Augment, Backbone, Dataset, Features, Inputs
+from graft.types import Augment, Backbone, Dataset, Features, Inputs, UnreadableSample
 
 GIGA = 1 << 30
 PLAIN = -1  # the view without augmentation
@@ -63,7 +65,7 @@ class Cache:
                 found.update(_read_rows(path))
             except (FileNotFoundError, safetensors.SafetensorError):
                 continue  # pruned by another process just now
-        if found:
+        with suppress(OSError):  # nothing there yet, or a folder that may only be read
             os.utime(self.folder / key)
         return found
 
@@ -78,7 +80,8 @@ class Cache:
             temporary.replace(folder / f"{sha256(temporary)}.safetensors")
             self.prune(keep=key)
         except (OSError, safetensors.SafetensorError):
-            temporary.unlink(missing_ok=True)  # no room, or not allowed: a cache may be missing, never wrong
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)  # no room, or not allowed: a cache may be missing, never wrong
 
     def prune(self, keep: str) -> None:
         """Drop the keys that were not used for longest."""
@@ -138,6 +141,9 @@ class Feed:
     def open(self, boundary: int) -> None:
         """Get ready for batches at a boundary: what was kept of other weights or another boundary is let go."""
         stages = list(self.backbone.stages)[:boundary]
+        assert not any(m.training for stage in stages for m in stage.modules()), (
+            "a prefix that runs once is in eval mode"
+        )
         weights = digest(item for stage in stages for item in stage.state_dict().items())
         if (boundary, weights) != self._prefix:
             self._kept, self._prefix, self._too_large = {}, (boundary, weights), False
@@ -194,14 +200,22 @@ class Feed:
             return None
         made = torch.empty((len(self), *probe.shape[1:]))
         missing = self._from_disk(self._key(boundary, view), made)
-        for block in missing.split(BLOCK) if len(missing) else ():
-            made[block] = self._through(block, boundary, view).x.float().cpu()
-            self._progress(int(block[-1]) + 1)
-        if self.cache and len(missing):
-            names = [self.dataset.samples[i].digest for i in missing.tolist()]
-            if all(names):
-                self.cache.add(self._key(boundary, view), names, made[missing])
+        for part in missing.split(8 * BLOCK) if len(missing) else ():
+            for block in part.split(BLOCK):
+                made[block] = self._through(block, boundary, view).x.float().cpu()
+                self._progress(int(block[-1]) + 1)
+            self._to_disk(self._key(boundary, view), part, made)
         return made
+
+    def _to_disk(self, key: str, rows: Tensor, made: Tensor) -> None:
+        """Keep rows whose files are still what the audit saw: the address is the content."""
+        samples = [self.dataset.samples[i] for i in rows.tolist()]
+        if self.cache is None or not all(sample.digest for sample in samples):
+            return
+        for sample in samples:
+            if hashlib.sha256(self.dataset.read_bytes(sample)).hexdigest() != sample.digest:
+                raise DataError(f"{sample.key} changed while the run read it", "run it again, on data that stand still")
+        self.cache.add(key, [sample.digest for sample in samples], made[rows])
 
     def _from_disk(self, key: str, made: Tensor) -> Tensor:
         """Fill in the rows that are kept on disk; returns the positions of those that are not."""
@@ -251,7 +265,12 @@ class Feed:
 
     def _decode(self, rows: Sequence[int]) -> Tensor:
         def one(i: int) -> Tensor:
-            return self.backbone.preprocess.sample(self.dataset.load(self.dataset.samples[i]))
+            sample = self.dataset.samples[i]
+            try:
+                return self.backbone.preprocess.sample(self.dataset.load(sample))
+            except UnreadableSample as error:
+                what = f"{sample.key} could be read before, and cannot be read any more: {error}"
+                raise DataError(what, "run it again: the file will be listed, and left out") from None
 
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             return torch.stack(list(pool.map(one, rows)))
@@ -260,7 +279,8 @@ class Feed:
         """The address of kept rows: everything that decides their values, except the bytes of the sample."""
         about = {
             "format": 1, "weights": self._prefix[1], "source": str(self.backbone.info.source), "boundary": boundary,
-            "preprocess": self.backbone.preprocess.json(), "pooled": self._pooled(boundary), "dtype": str(self.dtype),
+            "config": self.backbone.info.config, "preprocess": self.backbone.preprocess.json(),
+            "pooled": self._pooled(boundary), "dtype": str(self.dtype),
             "view": None if view == PLAIN else [view, self.seed, repr(self.augment)],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

@@ -19,7 +19,8 @@ from graft.device import pick, precision, seeded
 from graft.errors import DataError, IntegrityError
 from graft.features import Cache, Feed
 from graft.nn.heads import Standardize
-from graft.scoring import baselines, predict
+from graft.phase import Tell
+from graft.scoring import predict
 from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
@@ -51,8 +52,9 @@ class Job:
         self._begin(dataset, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
         train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
-        compared = self._before(model, task, train, test if len(test) else valid)
-        results = self._train(flow, model, task, train, valid)
+        with self.console.training() as story:
+            compared = self._before(model, task, (train, valid, test), story)
+            results = self._train(flow, model, task, (train, valid), story)
         return self._finish(model, task, dataset, (valid, test), compared, results)
 
     # ------------------------------------------------------------------------------------------------------ before
@@ -91,13 +93,19 @@ class Job:
             cache=Cache.default(),
         )
 
-    def _before(self, model: Model, task: Task, train: Feed, feed: Feed) -> dict[str, Scores]:
-        """What the trunk is worth as it came: the head's scale, and the baselines on the samples of the final score."""
+    def _before(self, model: Model, task: Task, feeds: tuple[Feed, Feed, Feed], story: Tell) -> dict[str, Predictions]:
+        """What the trunk says as it came: the head's scale, and the baselines' predictions for the samples of the final
+        score. They are compared with the labels when the sealed part is opened, not before."""
+        train, valid, test = feeds
+        for feed in feeds:
+            feed.tell = lambda done, total: story({"event": "features", "done": done, "total": total})
         model.eval()
         for module in model.head.modules():
             if isinstance(module, Standardize):
                 module.fit(train.pooled())
-        return baselines(task, train, feed) if self.controls else {}
+        if not self.controls:
+            return {}
+        return task.baselines(train.pooled(), train.targets, (test if len(test) else valid).pooled())
 
     # ------------------------------------------------------------------------------------------------------- train
 
@@ -112,16 +120,16 @@ class Job:
         terms = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
         return _with_terms(next(flow, None), flow, terms)
 
-    def _train(self, flow: Flow, model: Model, task: Task, train: Feed, valid: Feed) -> list[Result]:
+    def _train(self, flow: Flow, model: Model, task: Task, feeds: tuple[Feed, Feed], story: Tell) -> list[Result]:
+        def tell(event: Json) -> None:
+            story(event)
+            if event["event"] == "resumed":
+                run.rewind(self.folder, event["phase"], event["epoch"])
+            if event["event"] not in ("step", "phase", "features") and not event.get("again"):
+                run.append(self.folder, event)
+
         checkpoints = Checkpoints(self.folder / "ckpt")
-        with self.console.training() as story:
-
-            def tell(event: Json) -> None:
-                story(event)
-                if event["event"] not in ("step", "phase", "features") and not event.get("again"):
-                    run.append(self.folder, event)
-
-            return Loop(model, task, train, valid, self.recipe, checkpoints, tell).run(flow)
+        return Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(flow)
 
     # ------------------------------------------------------------------------------------------------------- after
 
@@ -131,7 +139,7 @@ class Job:
         task: Task,
         dataset: Dataset,
         feeds: tuple[Feed, Feed],
-        compared: dict[str, Scores],
+        compared: dict[str, Predictions],
         results: list[Result],
     ) -> Json:
         """Save, read back, then open the sealed test part, once."""
@@ -139,18 +147,20 @@ class Job:
         still = min((result.boundary for result in results), default=0)  # what never moved is not run again
         validated = predict(model, task, valid, still)
         run.save_model(self.folder, model)
-        self._prove(task, valid, validated)
+        self._prove(model, task, valid)
         scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
         tested: Scores = {}
         if len(test):
-            run.open_sealed(self.folder, "final evaluation of fit")
             predictions = predict(model, task, test, still)
+            run.open_sealed(self.folder, "final evaluation of fit")
             tested, report = task.measure(predictions, test.targets), task.report(predictions, test.targets)
+        truth = (test if tested else valid).targets
+        baselines = {name: task.measure(said, truth) for name, said in compared.items()}
         shown = {name: figure for name, figure in (tested or scores).items() if name in HEADLINES}
         self.console.scores(shown, "sealed test" if tested else "valid")
-        for name, figures in compared.items():
+        for name, figures in baselines.items():
             self.console.scores({task.metric: figures[task.metric]}, name)
-        result = self._result(dataset, scores, tested, compared) | {
+        result = self._result(dataset, scores, tested, baselines) | {
             "phases": [dict(r.__dict__) for r in results],
             "report": report,
             "issues": [issue.json() for issue in dataset.issues],
@@ -175,14 +185,15 @@ class Job:
             "seconds": round(time.monotonic() - self.began, 2),
         }
 
-    def _prove(self, task: Task, valid: Feed, expected: Predictions) -> None:
-        """Nothing is called saved before it was read back and gives the same predictions."""
+    def _prove(self, model: Model, task: Task, valid: Feed) -> None:
+        """Nothing is called saved before it was read back and gives the same predictions, from the files on."""
         loaded = run.load(self.folder)
         few = valid.dataset.replace(samples=valid.dataset.samples[:64])
-        feed = Feed(few, loaded.model.backbone, device=valid.device, dtype=valid.dtype, needs=task.needs)
-        again = predict(loaded.model.to(valid.device), loaded.task, feed).values
-        tolerance = 1e-4 if valid.dtype is torch.float32 else 1e-2
-        if not torch.allclose(again, expected.values[: len(again)], atol=tolerance):
+        ours, read = (
+            predict(m, task, Feed(few, m.backbone, device=valid.device, needs=task.needs)).values
+            for m in (model, loaded.model.to(valid.device))
+        )
+        if not torch.allclose(ours, read, atol=1e-5):
             what = f"{self.folder}: the saved model predicts otherwise than the trained one"
             raise IntegrityError(what, "this is a bug of Graft: please report it with recipe.json and environment.json")
 

@@ -89,9 +89,12 @@ class PhaseRun:
         setting.train.open(self.boundary)
         setting.valid.open(self.boundary)
         moved = sum(p.numel() for group in self.phase.groups for p in group.params)
-        setting.tell(
-            {"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved, "boundary": self.boundary}
-        )
+        plain = bool(self.boundary and setting.train.augment and not setting.train.views)
+        stages = len(self.model.backbone.stages)
+        setting.tell({"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved,
+                      "boundary": self.boundary, "stages": stages, "plain": plain})  # fmt: skip
+        if self.at.phase > 0 and not self.at.history and not self.at.step:
+            self.at.best = self._score()  # training may make it worse: then the start is what stays
         while self.at.epoch < total and not self._out_of_patience():
             self._epoch()
             self._validate()
@@ -178,16 +181,19 @@ class PhaseRun:
         setting, at = self.setting, self.at
         live = {name: tensor.clone() for name, tensor in self.live.items()} if self.average else {}
         self._set(self.average)
-        scores = setting.task.score(
-            predict(self.model, setting.task, setting.valid, self.boundary, opened=True), setting.valid.targets
-        )
+        scores = self._score()
         at.history.append(scores[setting.task.metric])
-        if at.best_epoch < 0 or _rank(scores, setting.task.metric) > _rank(at.best, setting.task.metric):
+        if not at.best or _rank(scores, setting.task.metric) > _rank(at.best, setting.task.metric):
             at.best_epoch, at.best = at.epoch - 1, scores
             self.kept = {name: tensor.clone() for name, tensor in self.live.items()}
         self._set(live)
         setting.tell({"event": "epoch", "phase": self.phase.name, "epoch": at.epoch, "epochs": self.phase.epochs,
                    "train_loss": at.train_loss, "valid": scores, "seconds": self._clock()})  # fmt: skip
+
+    def _score(self) -> dict[str, float]:
+        feed = self.setting.valid
+        predictions = predict(self.model, self.setting.task, feed, self.boundary, opened=True)
+        return self.setting.task.score(predictions, feed.targets)
 
     def _out_of_patience(self) -> bool:
         patience = self.recipe.patience
@@ -234,8 +240,7 @@ class PhaseRun:
 
     def _stop(self) -> None:
         self._save()
-        hint = "run the same command again with --resume to go on"
-        raise Interrupted(self.setting.signal, "interrupted; a checkpoint is saved", hint)
+        raise Interrupted(self.setting.signal, "interrupted; a checkpoint is saved", how_to_go_on(self.setting))
 
     def _not_finite(self, rows: Tensor) -> None:
         names = ", ".join(self.setting.train.dataset.samples[i].key for i in rows[:5].tolist())
@@ -243,6 +248,12 @@ class PhaseRun:
             f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
             "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
         )
+
+
+def how_to_go_on(setting: Setting) -> str:
+    if setting.checkpoints is None:
+        return "run it again"
+    return f"to go on, the same command with: --out {setting.checkpoints.folder.parent} --resume"
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

@@ -8,6 +8,7 @@ import torch
 
 from graft import run
 from graft.checkpoint import save_tensors
+from graft.errors import ResourceError
 from graft.store import read_json, replacing, sha256, write_json
 from graft.types import Json
 
@@ -18,6 +19,9 @@ def export_trunk(folder: Path, result: Json) -> Path:
     state = {
         name: t.to(torch.float16) if t.is_floating_point() else t for name, t in model.backbone.state_dict().items()
     }
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise ResourceError(f"{broken[0]} does not fit into half precision", "lower the rate, and pretrain again")
     path = folder / "trunk.safetensors"
     with replacing(path) as temporary:
         save_tensors(temporary, state)
@@ -33,7 +37,7 @@ def _card(folder: Path, result: Json, path: Path) -> Json:
         "data": data["name"],
         "data_fingerprint": data["fingerprint"],
         "samples": result["splits"],
-        "recipe": read_json(folder / "recipe.json"),
+        "recipe": {**read_json(folder / "recipe.json"), "data": data["name"]},
         "valid": {name: result["valid"][name] for name in ("accuracy", "top5") if name in result["valid"]},
         "hours": round(result["seconds"] / 3600, 2),
         "environment": read_json(folder / "environment.json"),

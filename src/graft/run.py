@@ -12,9 +12,16 @@ ckpt/                checkpoints of the training
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
+import os
+import platform
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +46,8 @@ from graft.store import (
 )
 from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
-SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json")
+SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json", "splits.jsonl")
+LOCK = ".lock"
 
 
 class Loaded(NamedTuple):
@@ -79,13 +87,64 @@ def build_model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
 
 
 def new_folder(data: str, out: str | None) -> Path:
-    """`out`, or the next free runs/<name>-<n>; it is made when there is something to put in."""
+    """`out`, or the next free runs/<name>-<n>, made now so that no other process takes it."""
     if out is not None:
+        _make(Path(out))
         return Path(out)
-    name, number = Path(parse_name(data)).stem or "run", 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
+    number = 1
+    while True:
+        folder = Path("runs") / f"{_stem(data)}-{number}"
+        if not folder.exists() and _make(folder):
+            return folder
         number += 1
-    return folder
+
+
+def newest_folder(data: str) -> Path | None:
+    """The last runs/<name>-<n> that was begun on these data: what --resume means without --out."""
+    found = [f for f in Path("runs").glob(f"{glob.escape(_stem(data))}-*") if f.name.rpartition("-")[2].isdigit()]
+    begun = [f for f in found if (f / "recipe.json").exists()]
+    return max(begun, key=lambda f: int(f.name.rpartition("-")[2]), default=None)
+
+
+def drop_if_empty(folder: Path) -> None:
+    """Leave nothing behind when a run ended before it began."""
+    with suppress(OSError):
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+        folder.parent.rmdir()  # runs/, when this was to be the first
+
+
+def _make(folder: Path) -> bool:
+    """Whether it was made by us, just now."""
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            return False
+    return True
+
+
+def _stem(data: str) -> str:
+    return Path(parse_name(data)).stem or "run"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time works in a run folder. Raises DataError that names the other one."""
+    with disk_errors(folder), (folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            what = f"another process is at work in {folder}: {file.read().strip() or 'unknown'}"
+            raise DataError(what, "wait for it, or choose another --out") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
 
 
 def parse_name(data: str) -> str:
@@ -96,8 +155,6 @@ def parse_name(data: str) -> str:
 
 def begin(folder: Path, recipe: Recipe, dataset: Dataset, backbone: Backbone) -> None:
     """Everything that is known before training. Raises ResourceError or UsageError where it cannot be written."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "recipe.json", recipe.json())
     write_json(folder / "environment.json", environment())
     write_json(folder / "labels.json", list(dataset.classes))
@@ -125,6 +182,25 @@ def append(folder: Path, event: Json) -> None:
         file.write(json.dumps(event) + "\n")
 
 
+def rewind(folder: Path, phase: str, epoch: int) -> None:
+    """Drop what metrics.jsonl says of later epochs of a phase that goes on from an earlier one."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return
+    events = [event for line in path.read_text(encoding="utf-8").splitlines() if (event := _event(line))]
+    kept = [e for e in events if not (e["event"] == "epoch" and e["phase"] == phase and e["epoch"] > epoch)]
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
+
+
+def _event(line: str) -> Json | None:
+    """None for a line that a kill has cut short."""
+    try:
+        return json.loads(line)  # type: ignore[no-any-return]
+    except json.JSONDecodeError:
+        return None
+
+
 def open_sealed(folder: Path, why: str) -> int:
     """Count an opening of the test part. Returns how often it has been opened."""
     path = folder / "sealed.json"
@@ -144,7 +220,7 @@ def load(folder: Path) -> Loaded:
     classes = tuple(read_json(folder / "labels.json"))
     backbone = _rebuild(read_json(folder / "backbone.json"))
     backbone.preprocess = images(read_json(folder / "preprocessing.json"))
-    task = build_task(Recipe(**{**recipe.__dict__, "class_weights": None}), classes)
+    task = build_task(_without_weights(recipe), classes)
     model = build_model(recipe, backbone, task)
     try:
         model.load_state_dict(load_tensors(folder / "model.safetensors"))
@@ -153,6 +229,13 @@ def load(folder: Path) -> Loaded:
             f"{folder}: {str(error).splitlines()[0]}", "make the run again with this version"
         ) from None
     return Loaded(folder, model.eval(), task, classes, recipe)
+
+
+def _without_weights(recipe: Recipe) -> Recipe:
+    """Class weights need the training counts, and a trained model needs no loss."""
+    asked = parse(recipe.task)
+    options = {key: value for key, value in asked.options.items() if key != "class_weights"}
+    return replace(recipe, class_weights=None, task=str(Spec(asked.name, asked.target, options)))
 
 
 def verify(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Predictions of a model on a data set, and figures with intervals."""
+"""Predictions of a model on a data set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from graft.device import autocast
 from graft.features import Feed
-from graft.types import Metric, Model, Predictions, Task
+from graft.types import Model, Predictions, Task
 
 BATCH = 256
 
@@ -25,9 +25,3 @@ def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: 
             features = feed.features(feed.batch(rows, boundary), boundary)
             parts.append(task.predict(model.head, features))
     return Predictions(torch.cat([part.values.float().cpu() for part in parts]), parts[0].labels)
-
-
-def baselines(task: Task, train: Feed, feed: Feed) -> dict[str, dict[str, Metric]]:
-    """What needs no training, on the trunk as it came: the share of the largest class, the nearest class mean."""
-    made = task.baselines(train.pooled(), train.targets, feed.pooled())
-    return {name: task.measure(predictions, feed.targets) for name, predictions in made.items()}

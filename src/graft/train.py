@@ -16,7 +16,7 @@ from typing import Any, final
 from graft.checkpoint import Checkpoints
 from graft.errors import Interrupted
 from graft.features import Feed
-from graft.phase import PhaseRun, Setting, Tell
+from graft.phase import PhaseRun, Setting, Tell, how_to_go_on
 from graft.types import Flow, Model, Phase, Recipe, Result, Task
 
 
@@ -74,7 +74,7 @@ class Loop:
         """While a frozen prefix is run: show how far it is, and stop when asked. What is kept on disk stays."""
         self.tell({"event": "features", "done": done, "total": total})
         if self.setting.signal:
-            raise Interrupted(self.setting.signal, "interrupted", "run the same command again with --resume to go on")
+            raise Interrupted(self.setting.signal, "interrupted", how_to_go_on(self.setting))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

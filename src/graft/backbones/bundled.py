@@ -9,9 +9,10 @@ from pathlib import Path
 
 from graft import registry
 from graft.checkpoint import digest, load_tensors
-from graft.errors import UsageError, did_you_mean
+from graft.errors import IntegrityError, UsageError, did_you_mean
 from graft.spec import Spec, parse
 from graft.store import read_json
+from graft.store import sha256 as file_sha256
 from graft.types import Backbone, Info
 
 FOLDER = Path(__file__).parent / "weights"
@@ -27,13 +28,16 @@ def bundled(name: str, *, pretrained: bool = True) -> Backbone:
         raise UsageError(f"there is no bundled trunk '{name}'", did_you_mean(name, names()))
     card = read_json(FOLDER / f"{name}.json")
     blank = parse(card["architecture"])
-    made: Backbone = blank.bind(registry.find("backbone", blank.name))
+    made: Backbone = blank.with_options(pretrained=False).bind(registry.find("backbone", blank.name))
     sha256 = ""
     if pretrained:
+        if file_sha256(FOLDER / f"{name}.safetensors") != card["sha256"]:
+            what = f"the weights of bundled:{name} are not what its card says"
+            raise IntegrityError(what, "pip install --force-reinstall graft-ml")
         state = {key: value.float() if value.is_floating_point() else value
                  for key, value in load_tensors(FOLDER / f"{name}.safetensors").items()}  # fmt: skip
         made.load_state_dict(state)
         sha256 = digest(state.items())
     made.info = Info(Spec("bundled", name), made.info.modality, made.info.dim, card["licence"], sha256,
-                     made.info.parameters, card["data"])  # fmt: skip
+                     made.info.parameters, card.get("pretrained_on", card["data"]) if pretrained else "")  # fmt: skip
     return made
