@@ -46,11 +46,22 @@ def check(text: str, mixing: str | None) -> None:
 
 
 def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour: float = 0.0) -> Augment:
+    """Raises UsageError for a number outside of its range."""
+    _within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
+    _within(0 <= rotate <= 180, "rotate", rotate, "an angle in degrees, either way", "0 <= rotate <= 180")
+    _within(0 <= colour < 1, "colour", colour, "a strength", "0 <= colour < 1")
     return Basic(scale, flip, rotate, colour)
 
 
 def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
+    """Raises UsageError for a scale outside of its range."""
+    _within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
     return Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide())
+
+
+def _within(holds: bool, name: str, value: float, what: str, limits: str) -> None:
+    if not holds:
+        raise UsageError(f"{name}={value!r} is not {what}", f"choose {limits}")
 
 
 @final
@@ -103,14 +114,26 @@ def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | 
     Kept features of a frozen trunk (B, D) are mixed by MixUp as pixels are. CutMix needs a plane to cut: without one
     the batch stays as it is, so that a strategy whose first phase trains the head alone can be used with it.
     """
-    known = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
+    known = {"mixup": mixup, "cutmix": cutmix}
     asked = spec.parse(text)
     if asked.name not in known:
         raise UsageError(f"there is no mixing '{asked.name}'", did_you_mean(asked.name, known))
-    mixer = asked.with_options(num_classes=classes).bind(known[asked.name])
+    mixer = asked.bind(known[asked.name], classes)
     if pixels.ndim != 4 and asked.name == "cutmix":
         return pixels, targets
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(*where))
         mixed, soft = mixer(pixels.reshape(len(pixels), -1, 1, 1) if pixels.ndim != 4 else pixels, targets)
     return mixed.reshape(pixels.shape), soft
+
+
+def mixup(classes: int, *, alpha: float = 1.0) -> v2.MixUp:
+    """The share of each sample is drawn from Beta(alpha, alpha). Raises UsageError for alpha <= 0."""
+    _within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
+    return v2.MixUp(alpha=alpha, num_classes=classes)
+
+
+def cutmix(classes: int, *, alpha: float = 1.0) -> v2.CutMix:
+    """The share of the area is drawn from Beta(alpha, alpha). Raises UsageError for alpha <= 0."""
+    _within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
+    return v2.CutMix(alpha=alpha, num_classes=classes)

@@ -39,15 +39,26 @@ def optimizer(text: str, groups: Sequence[Group], weight_decay: float) -> Optimi
     asked = spec.parse(text)
     if asked.name not in known:
         raise UsageError(f"there is no optimiser '{asked.name}'", did_you_mean(asked.name, known))
+    _not_its_own(asked)
     try:
         return asked.bind(known[asked.name], _param_groups(groups, weight_decay))  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise UsageError(f"--optimizer {text}: {error}", "see torch.optim for its options") from None
 
 
+def _not_its_own(asked: spec.Spec) -> None:
+    """Every group has a rate and a decay already, and torch would ignore these two without a word."""
+    places = {"lr": "set it in the strategy, such as full(lr=1e-3)", "weight_decay": "set it with --weight-decay"}
+    for key in places.keys() & asked.options.keys():
+        raise UsageError(f"--optimizer {asked}: {key} is not set here", places[key])
+
+
 def _param_groups(groups: Sequence[Group], weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups, with and without decay, for each one given. Raises UsageError for a rate that cannot be."""
+    _not_negative("weight_decay", weight_decay, "--weight-decay 1e-4")
     made = []
     for params, lr in groups:
+        _not_negative("lr", lr, "choose a learning rate in the strategy, such as full(lr=1e-3)")
         for decay, wanted in ((weight_decay, True), (0.0, False)):
             chosen = [p for p in params if (p.ndim > 1) is wanted]
             if chosen:
@@ -55,12 +66,25 @@ def _param_groups(groups: Sequence[Group], weight_decay: float) -> list[dict[str
     return made
 
 
+def _not_negative(name: str, value: float, hint: str) -> None:
+    if not 0 <= value < math.inf:  # also refuses NaN
+        raise UsageError(f"{name} is {value}, which is not a number from 0 up", hint)
+
+
 def schedule(text: str) -> Schedule:
+    """Raises UsageError for a name, an option or a value that cannot be, now and not after an epoch."""
     asked = spec.parse(text)
     if asked.name not in SCHEDULES:
         raise UsageError(f"there is no schedule '{asked.name}'", did_you_mean(asked.name, SCHEDULES))
-    asked.bind(SCHEDULES[asked.name], 0, 1, ())  # a wrong option is said now, not after an epoch
-    return partial(SCHEDULES[asked.name], **asked.options)
+    asked.check(SCHEDULES[asked.name], 0, 1, ())
+    made = partial(SCHEDULES[asked.name], **asked.options)
+    try:
+        factors = [made(step, 100, [0.0] * step) for step in range(100)]
+    except ArithmeticError as error:
+        raise UsageError(f"the schedule {text} cannot be computed: {error}", f"leave {asked.name} as it is") from None
+    if not all(0 <= factor < math.inf for factor in factors):
+        raise UsageError(f"the schedule {text} gives rates below zero or without end", f"leave {asked.name} as it is")
+    return made
 
 
 def constant(step: int, total: int, history: Sequence[float]) -> float:

@@ -6,9 +6,10 @@ No torch here: the command line reads these fields to make its flags and must an
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from graft.errors import UsageError, did_you_mean
+from graft.spec import fits, in_words
 
 
 def _of(default: Any, words: str) -> Any:
@@ -61,21 +62,10 @@ def make(record: dict[str, Any]) -> Recipe:
             raise UsageError(f"a recipe has no '{key}'", did_you_mean(key, known))
     if not record.get("data"):
         raise UsageError("no data are named", "graft fit FOLDER")
-    made = {**record, "terms": tuple(record.get("terms") or ())}
+    terms = record.get("terms") or ()
+    made = {**record, "terms": tuple(terms) if isinstance(terms, list) else terms}
     for key, kind in get_type_hints(Recipe).items():
-        if key in made and not _fits(made[key], kind):
-            raise UsageError(f"{key} is {made[key]!r}, which is not what it takes", f"{key} takes {_in_words(kind)}")
+        if key in made and not fits(made[key], kind):
+            hint = f"{key} takes {in_words(kind, 'null')}"
+            raise UsageError(f"{key} is {made[key]!r}, which is not what it takes", hint)
     return Recipe(**made)
-
-
-def _fits(value: object, kind: Any) -> bool:
-    """Whether a value from JSON has the type of a field; an integer may stand for a float, True for neither."""
-    if kind == tuple[str, ...]:
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-    allowed = get_args(kind) or (kind,)
-    return type(value) in allowed or (type(value) is int and float in allowed)
-
-
-def _in_words(kind: Any) -> str:
-    words = {str: "a text", int: "a whole number", float: "a number", type(None): "null"}
-    return " or ".join(words.get(one, "a list of texts") for one in get_args(kind) or (kind,) if one is not Ellipsis)

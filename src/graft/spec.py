@@ -15,11 +15,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from graft.errors import UsageError, did_you_mean
 
 _FORM = re.compile(r"(?P<name>[A-Za-z_][\w-]*)(?::(?P<target>[^()]+|.*?))?(?P<call>\(.*\))?\s*", re.DOTALL)
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None"}
+_LISTED = {str: "texts", int: "whole numbers", float: "numbers", bool: "True and False"}
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,20 @@ class Spec:
         return Spec(self.name, self.target, {**self.options, **more})
 
     def bind(self, function: Callable[..., Any], *leading: Any) -> Any:
-        """Call `function(*leading[, target], **options)`; a wrong keyword is a UsageError that shows the right ones."""
+        """Call `function(*leading[, target], **options)`; a wrong keyword or type is a UsageError with the right one."""
         return function(*self.check(function, *leading), **self.options)
 
     def check(self, function: Callable[..., Any], *leading: Any) -> tuple[Any, ...]:
         """The positional arguments of `bind`, which this does without the call: raises what it would raise."""
         arguments = leading if self.target is None else (*leading, self.target)
         try:
-            inspect.signature(function).bind(*arguments, **self.options)
+            bound = inspect.signature(function).bind(*arguments, **self.options).arguments
         except TypeError as error:
             raise UsageError(f"{self}: {error}", _options_hint(self, function, len(leading))) from None
+        for key, kind in _hints(function, len(leading)).items():
+            if key in bound and not fits(bound[key], kind):
+                raise UsageError(f"{self}: {key} is {bound[key]!r}, which is not what it takes",
+                                 f"{key} takes {in_words(kind)}")  # fmt: skip
         return arguments
 
 
@@ -74,6 +81,48 @@ def _literals(call: str, text: str) -> dict[str, Any]:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         hint = "values are literals: numbers, True, 'text in quotes', (1, 2)"
         raise UsageError(f"cannot read '{text}': {reason}", hint) from None
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a literal has the type of an annotation; what is not a literal's type is not judged, and fits.
+
+    An integer may stand for a float, a list for a tuple, True for neither.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        kinds = inner[:1] * len(value) if inner[-1:] == (...,) else inner
+        return len(value) == len(kinds) and all(map(fits, value, kinds))
+    if kind is float:
+        return type(value) in (int, float)
+    return kind not in _WORDS or type(value) is kind
+
+
+def in_words(kind: Any, none: str = "None") -> str:
+    """An annotation as a hint says it: `float | None` is "a number or None"."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(in_words(one, none) for one in inner)
+    if origin is tuple:
+        count = "" if inner[-1:] == (...,) else f"{len(inner)} "
+        return f"a list of {count}{_LISTED.get(inner[0] if inner else None, 'values')}"
+    return none if kind is NoneType else _WORDS.get(kind, "another value")
+
+
+def _hints(function: Callable[..., Any], skip: int) -> dict[str, Any]:
+    """The annotations of the named parameters after the first `skip`; {} for what cannot be asked, such as classes."""
+    if not inspect.isroutine(function):
+        return {}
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError, AttributeError, SyntaxError):  # names that only a type checker imports
+        return {}
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    named = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return {name: hints[name] for name in named if name in hints}
 
 
 def _options_hint(spec: Spec, function: Callable[..., Any], skip: int) -> str:

@@ -106,6 +106,7 @@ def test_a_probe_equals_the_loop_by_hand() -> None:
     recipe = replace(PLAIN, optimizer="sgd(momentum=0.9, nesterov=True)", weight_decay=0.01)
     made, hand = Made(pixels(), recipe), Made(pixels(), recipe)
     made.run(probe(epochs=1))
+    hand.model.eval()
     head, x, y = hand.model.head, hand.loop.setting.train.pooled(), hand.loop.setting.train.targets
     optimizer = torch.optim.SGD(
         [{"params": [head.weight], "weight_decay": 0.01}, {"params": [head.bias]}], 0.1, 0.9, nesterov=True
@@ -265,7 +266,7 @@ def after(steps: int, do: Callable[[], object]) -> Tell:
     return tell
 
 
-@pytest.mark.parametrize("recipe", [PLAIN, RICH, replace(RICH, optimizer="rmsprop", patience=1, schedule="plateau")])
+@pytest.mark.parametrize("recipe", [PLAIN, RICH, replace(RICH, optimizer="rmsprop", patience=2, schedule="plateau")])
 @pytest.mark.parametrize("steps", [1, 3, 5, 8, 10])
 def test_interrupted_and_resumed_is_bit_equal(recipe: Recipe, steps: int, tmp_path: Path) -> None:
     whole = Made(toy(), recipe)
@@ -347,3 +348,18 @@ def test_results_go_back_to_the_strategy() -> None:
 
     results = Made(pixels()).run(asking)
     assert [r.phase for r in results] == ["one", "two"] and seen == results[:1]
+
+
+def test_a_phase_that_makes_it_worse_leaves_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([0.7, 0.9, 0.8, 0.6])  # two epochs of the head, what the second phase begins with, its one epoch
+    monkeypatch.setattr(phase_module.PhaseRun, "_score", lambda self: {"accuracy": next(said), "loss": 1.0})
+    made, seen = Made(toy()), []
+
+    def two(model: Model) -> Flow:
+        yield from probe(2)(model)
+        seen.append(made.state())
+        yield from full(model, epochs=1, lr=0.1)
+
+    first, second = made.run(two)
+    assert (first.best_epoch, second.best_epoch) == (1, -1) and second.valid["accuracy"] == 0.8
+    assert equal(made.state(), seen[0])

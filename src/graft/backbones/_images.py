@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 from graft.types import Augment, Inputs, Json
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LONGEST = 8  # sides of a picture that is resized whole, longer to shorter
 
 
 @final
@@ -37,7 +38,8 @@ class Images:
         mode = InterpolationMode(self.interpolation)
         side = max(self.resize, self.size)
         target = [side, side] if self.squash else [side]
-        image: Tensor = F.pil_to_tensor(F.resize(raw.convert("RGB"), target, interpolation=mode, antialias=True))
+        whole = raw if self.squash else _middle(raw)
+        image: Tensor = F.pil_to_tensor(F.resize(whole.convert("RGB"), target, interpolation=mode, antialias=True))
         height, width = image.shape[-2:]
         top, left = self._corner(height, side), self._corner(width, side)
         return image[:, top : top + side, left : left + side].contiguous()
@@ -63,6 +65,20 @@ class Images:
         """Where the canvas begins, such that its centre is the centre crop of the whole image."""
         corner = round((length - self.size) / 2) - round((side - self.size) / 2)
         return min(max(corner, 0), length - side)
+
+
+def _middle(raw: Any) -> Any:
+    """The middle of a very long picture, which resized whole would fill the memory: 1 x 20,000 becomes 72 x 1,440,000.
+
+    The canvas shows one shorter side of the length; eight are kept, around the same centre, so that it shows the same
+    and the filter of the resize sees the same neighbours.
+    """
+    width, height = raw.size
+    most = _LONGEST * min(width, height)
+    if max(width, height) <= most:
+        return raw
+    left, top = (max(0, (length - most) // 2) for length in (width, height))
+    return raw.crop((left, top, width - left, height - top))  # as much from both ends: the centre stays
 
 
 def images(record: Json) -> Images:

@@ -25,6 +25,7 @@ from graft.types import Dataset, Issue, Raw, Sample, UnreadableSample
 
 Progress = Callable[[int, int], None]
 _CHUNK = 32
+_LEFT_OUT = "left out, because unreadable: "
 _CONVERTED = {
     "exif-rotated": "were turned upright, as their EXIF data ask",
     "alpha": "have transparent pixels, and were laid on white",
@@ -99,7 +100,7 @@ def _look(dataset: Dataset, sample: Sample) -> _Look:
         image, notes = decode(data) if isinstance(sample.source, Path) else Decoded(dataset.load(sample))
         thumb = _copies.thumb(image).tobytes()
     except UnreadableSample as error:
-        return _Look(reason=str(error))
+        return _Look(reason=str(error) or "it cannot be read")
     pixels = hashlib.sha256(f"{image.size}".encode())
     pixels.update(image.tobytes())
     return _Look(hashlib.sha256(data).hexdigest(), pixels.digest(), thumb, notes)
@@ -117,7 +118,16 @@ def _unreadable(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[I
     for kind, rows in sorted(kinds.items()):
         reason = looks[rows[0]].reason if len(rows) == 1 else kind
         keys = tuple(samples[i].key for i in rows)
-        yield Issue("unreadable", "warning", f"left out, because unreadable: {reason}", keys, "replace or remove them")
+        yield Issue("unreadable", "warning", _LEFT_OUT + reason, keys, "replace or remove them")
+
+
+def unreadable(issues: Sequence[Issue]) -> dict[str, str]:
+    """{key: reason} of the samples that `audit` left out; one that several issues name keeps the first reason."""
+    found: dict[str, str] = {}
+    for issue in issues:
+        for key in issue.keys if issue.code == "unreadable" else ():
+            found.setdefault(key, issue.what.removeprefix(_LEFT_OUT))
+    return found
 
 
 def _conversions(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Issue]:
