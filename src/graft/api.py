@@ -7,7 +7,7 @@ from typing import Any
 
 from graft import augment, optim, registry, run
 from graft.console import Console
-from graft.data._audit import audit
+from graft.data._audit import audit, unreadable
 from graft.data._sniff import open_data
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError, did_you_mean
@@ -75,12 +75,14 @@ def pretrain(data: str, **options: Any) -> Json:
 
 
 def predict(folder: str | Path, data: str, *, device: str = "auto") -> tuple[list[Json], list[Issue]]:
-    """One row for each readable input: path, label, probability; and the findings, with what could not be read."""
+    """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
     loaded = run.load(Path(folder))
     dataset = audit(open_data(data))
     rows = loaded.task.rows(_predictions(loaded, dataset, device))
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
-    return named, list(dataset.issues)
+    failed = [{"path": key, "label": None, "probability": None, "error": reason}
+              for key, reason in unreadable(dataset.issues).items()]  # fmt: skip
+    return [*named, *failed], list(dataset.issues)
 
 
 def evaluate(folder: str | Path, data: str, *, device: str = "auto") -> Json:

@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from graft import spec
-from graft.device import seed_of
+from graft.device import seeded
 from graft.errors import UsageError, did_you_mean
 from graft.types import Augment
 
@@ -103,8 +103,7 @@ class Trivial:
 
     def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
         view = self.first(sample, size, seed)
-        with torch.random.fork_rng(devices=[]):  # the library draws from the global generator
-            torch.manual_seed(seed)
+        with seeded(seed):  # the library draws from the global generator
             return self.then(view)  # type: ignore[no-any-return]
 
 
@@ -121,8 +120,7 @@ def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | 
     mixer = asked.bind(known[asked.name], classes)
     if pixels.ndim != 4 and asked.name == "cutmix":
         return pixels, targets
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(*where))
+    with seeded(*where, device=pixels.device):
         mixed, soft = mixer(pixels.reshape(len(pixels), -1, 1, 1) if pixels.ndim != 4 else pixels, targets)
     return mixed.reshape(pixels.shape), soft
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from graft import registry
-from graft.console import Console
+from graft.console import Console, safe
 from graft.errors import GraftError, Interrupted, ResourceError
 from graft.recipe import Recipe
 
@@ -119,7 +119,7 @@ def predict(run: Run, data: Data, as_json: AsJson = False, device: Device = "aut
 
     rows, issues = api.predict(run, data, device=device)
     for row in rows:
-        emit(row) if as_json else typer.echo(f"{row['path']}\t{row['label']}\t{row['probability']:.4f}")
+        emit(row) if as_json else typer.echo(_line(row))
     Console().issues(issues)
 
 
@@ -150,6 +150,12 @@ def list_plugins(
     for one, plugins in found.items():
         for name, words in plugins.items():
             typer.echo(f"{one:<10} {name:<16} {words}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["label"] is None:
+        return f"{safe(row['path'])}\t\t\t{safe(row['error'])}"
+    return f"{safe(row['path'])}\t{safe(row['label'])}\t{row['probability']:.4f}"
 
 
 def _done(result: dict[str, Any], console: Console, as_json: bool) -> None:

@@ -52,10 +52,17 @@ def seed_of(*where: int | str) -> int:
 
 
 @contextmanager
-def seeded(*where: int | str) -> Iterator[None]:
-    """Run a block under its own seed, and leave the global generators as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed_of(*where))
+def seeded(*where: int | str, device: torch.device | None = None) -> Iterator[None]:
+    """Run a block under its own seed, and leave the generators as they were; `device` names a GPU that draws in it.
+
+    Not `torch.manual_seed`: on a machine without a GPU it records a stack trace for later, a millisecond each time.
+    """
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed_of(*where))
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed_of(*where))
         yield
 
 

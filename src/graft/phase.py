@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from graft import augment, optim
 from graft.checkpoint import Checkpoints
-from graft.device import autocast, permutation, seed_of
+from graft.device import autocast, permutation, seeded
 from graft.errors import Interrupted, ResourceError
 from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
@@ -127,8 +127,8 @@ class PhaseRun:
     def _step(self, chunk: Sequence[Tensor]) -> None:
         """Forward and backward over the accumulated batches, then one step of the optimiser."""
         size = sum(len(rows) for rows in chunk)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.recipe.seed, "step", self.at.phase, self.at.step))  # dropout
+        where = (self.recipe.seed, "step", self.at.phase, self.at.step)
+        with seeded(*where, device=self.setting.train.device):  # dropout
             for rows in chunk:
                 loss = self._loss(rows)
                 if not torch.isfinite(loss):

@@ -286,7 +286,7 @@ def fingerprint(dataset: Dataset) -> str:
 def _rebuild(record: Json) -> Backbone:
     asked = parse(record["source"])
     extra: dict[str, Any] = {"config": record["config"]} if record.get("config") else {}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         backbone: Backbone = asked.with_options(pretrained=False, **extra).bind(registry.find("backbone", asked.name))
     backbone.info = Info(**{**record, "source": asked, "notes": tuple(record["notes"])})
     return backbone

@@ -42,7 +42,7 @@ class Spec:
         return Spec(self.name, self.target, {**self.options, **more})
 
     def bind(self, function: Callable[..., Any], *leading: Any) -> Any:
-        """Call `function(*leading[, target], **options)`; a wrong keyword or type is a UsageError with the right one."""
+        """Call `function(*leading[, target], **options)`; a wrong name or type is a UsageError with the right one."""
         return function(*self.check(function, *leading), **self.options)
 
     def check(self, function: Callable[..., Any], *leading: Any) -> tuple[Any, ...]:
@@ -54,8 +54,8 @@ class Spec:
             raise UsageError(f"{self}: {error}", _options_hint(self, function, len(leading))) from None
         for key, kind in _hints(function, len(leading)).items():
             if key in bound and not fits(bound[key], kind):
-                raise UsageError(f"{self}: {key} is {bound[key]!r}, which is not what it takes",
-                                 f"{key} takes {in_words(kind)}")  # fmt: skip
+                hint = f"{key} takes {in_words(kind)}{_example(function, key)}"
+                raise UsageError(f"{self}: {key} is {bound[key]!r}, which is not what it takes", hint)
         return arguments
 
 
@@ -108,7 +108,7 @@ def in_words(kind: Any, none: str = "None") -> str:
         return " or ".join(in_words(one, none) for one in inner)
     if origin is tuple:
         count = "" if inner[-1:] == (...,) else f"{len(inner)} "
-        return f"a list of {count}{_LISTED.get(inner[0] if inner else None, 'values')}"
+        return f"a list of {count}{_LISTED.get(inner[0], 'values') if inner else 'nothing'}"
     return none if kind is NoneType else _WORDS.get(kind, "another value")
 
 
@@ -123,6 +123,12 @@ def _hints(function: Callable[..., Any], skip: int) -> dict[str, Any]:
     parameters = list(inspect.signature(function).parameters.values())[skip:]
     named = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return {name: hints[name] for name in named if name in hints}
+
+
+def _example(function: Callable[..., Any], key: str) -> str:
+    """How a list is written, which the words do not say: the default."""
+    default = inspect.signature(function).parameters[key].default
+    return f", such as {key}={default!r}" if isinstance(default, tuple) else ""
 
 
 def _options_hint(spec: Spec, function: Callable[..., Any], skip: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +57,40 @@ def test_squash_keeps_the_whole_picture() -> None:
     assert torch.equal(Images(16, 16, squash=True).sample(image), reference(image))
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 65000), (65000, 1), (2, 20001), (20001, 2), (900, 40000)])
+@pytest.mark.parametrize("squash", [False, True])
+def test_a_very_long_picture_costs_what_others_cost(width: int, height: int, squash: bool, monkeypatch) -> None:
+    """Resized whole, the first would be 72 x 4,680,000 pixels: a gigabyte."""
+    image, seen = Image.new("RGB", (width, height), (10, 200, 30)), []
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda *a, **b: seen.append(resize(*a, **b)) or seen[-1])
+    tracemalloc.start()
+    start = time.perf_counter()
+    sample = Images(64, 72, squash=squash).sample(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sample.shape == (3, 72, 72) and sample.dtype == torch.uint8
+    assert torch.equal(sample, torch.tensor([10, 200, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 72, 72))
+    assert time.perf_counter() - start < 2 and peak < 20e6
+    assert len(seen) == 1 and seen[0].width * seen[0].height <= 10 * 72 * 72
+
+
+@pytest.mark.parametrize("length", [81, 160, 161, 400, 1001])
+@pytest.mark.parametrize("short", [7, 10, 90])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_very_long_picture_shows_the_same_middle(length: int, short: int, turned: bool) -> None:
+    """Of a smooth picture, to half a pixel of the result: the longer side is rounded when it is resized whole."""
+    length = max(length, 9 * short)
+    y, x = np.mgrid[:short, :length].astype(float)
+    wave = 127 + 60 * np.cos((x - length / 2) / short) + 60 * np.cos(y / short)
+    pixels = np.stack([wave, 255 - wave, wave]).astype(np.uint8).transpose(1, 2, 0)
+    image = Image.fromarray(np.ascontiguousarray(pixels.swapaxes(0, 1) if turned else pixels))
+    reference = v2.Compose([v2.Resize(72, antialias=True), v2.CenterCrop(64), v2.PILToTensor()])
+    ours = Images(64, 72)
+    error = (ours.centre(ours.sample(image)).int() - reference(image).int()).abs()
+    assert int(error.max()) <= 2
+
+
 def test_preprocessing_is_json_both_ways() -> None:
     ours = Images(16, 20, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "bicubic", True)
     assert images(ours.json()) == ours
@@ -104,11 +141,20 @@ def test_none_is_none() -> None:
     assert augment.build("none") is None
 
 
-@pytest.mark.parametrize("text", ["basics", "basic(flp=True)", "none(", "trivial(rotate=3)"])
+@pytest.mark.parametrize("text", ["basics", "basic(flp=True)", "none(", "trivial(rotate=3)", "basic(scale='x')",
+                                  "basic(flip=1)", "basic(scale=0)", "basic(scale=1.5)", "basic(scale=-0.1)",
+                                  "trivial(scale=0.0)", "trivial(scale=2)", "basic(colour=1.0)", "basic(colour=-0.1)",
+                                  "basic(rotate=-5)", "basic(rotate=181)", "basic(rotate=1e999)"])  # fmt: skip
 def test_wrong_names(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         augment.build(text)
     assert caught.value.hint
+
+
+def test_the_ends_of_the_ranges_are_in_them() -> None:
+    for text in ("basic(scale=1, rotate=180, colour=0.99)", "basic(scale=0.01, rotate=0, colour=0)"):
+        view = augment.build(text)
+        assert view is not None and all(view(canvas(), 16, seed).shape == (3, 16, 16) for seed in range(20))
 
 
 # ------------------------------------------------------------------------------------------------------------- mixing
@@ -157,10 +203,12 @@ def test_mixup_works_on_kept_features() -> None:
     assert torch.equal(augment.mix("cutmix", features, TARGETS, 4, 0)[0], features)
 
 
-@pytest.mark.parametrize("text", ["mixupp", "mixup(alfa=1)"])
+@pytest.mark.parametrize("text", ["mixupp", "mixup(alfa=1)", "mixup(alpha=0)", "cutmix(alpha=-1.0)", "mixup(alpha='a')",
+                                  "cutmix(alpha=1e999)", "mixup(num_classes=9)", "mixup:1"])  # fmt: skip
 def test_wrong_mixing(text: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         augment.mix(text, PIXELS, TARGETS, 4, 0)
+    assert caught.value.hint
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
 from graft.data import _copies
-from graft.data._audit import audit, require_classes
+from graft.data._audit import audit, require_classes, unreadable
 from graft.data.digits import digits
 from graft.data.folder import folder
 from graft.errors import DataError
+from graft.types import UnreadableSample
 
 
 def picture(seed, size=(96, 72)):
@@ -59,6 +60,37 @@ def test_unreadable_files_are_left_out_and_listed_by_reason(tmp_path):
     assert len(found) == 4 and sorted(map(len, listed.values())) == [1, 1, 2]
     assert listed["left out, because unreadable: empty file"] == ("a/empty.jpg", "a/void.jpg")
     assert all(s.digest == hashlib.sha256((tmp_path / s.key).read_bytes()).hexdigest() for s in found.samples)
+
+
+def test_each_unreadable_key_has_its_reason(tmp_path):
+    for i in range(3):
+        save(tmp_path, f"a/{i}.png", picture(i))
+    bad = {"void.jpg": b"", "empty.jpg": b"", "page.png": b"<html>", "text.png": b"not a picture"}
+    for name, content in bad.items():
+        (tmp_path / "a" / name).write_bytes(content)
+    data = (tmp_path / "a" / "0.png").read_bytes()
+    (tmp_path / "a" / "cut.png").write_bytes(data[: len(data) // 2])
+    issues = audit(folder(str(tmp_path))).issues
+    reasons = unreadable(issues)
+    named = [key for issue in issues if issue.code == "unreadable" for key in issue.keys]
+    assert sorted(named) == sorted(reasons) == sorted(f"a/{name}" for name in [*bad, "cut.png"])
+    assert reasons["a/void.jpg"] == reasons["a/empty.jpg"] == "empty file"
+    assert reasons["a/page.png"].startswith("not an image") and not any("left out" in r for r in reasons.values())
+    assert unreadable(()) == {} and unreadable([i for i in issues if i.code != "unreadable"]) == {}
+
+
+def test_a_reason_without_words_is_a_reason(tmp_path):
+    """A reader of someone else may raise it bare."""
+    save(tmp_path, "a/1.png", picture(0))
+    save(tmp_path, "a/2.png", picture(1))
+
+    def read(sample):
+        if sample.key == "a/2.png":
+            raise UnreadableSample("")
+        return Path(sample.source).read_bytes()
+
+    found = audit(folder(str(tmp_path)).replace(read_bytes=read))
+    assert unreadable(found.issues) == {"a/2.png": "it cannot be read"} and len(found) == 1
 
 
 def test_nothing_readable_and_nothing_at_all(tmp_path):

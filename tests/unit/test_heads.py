@@ -41,7 +41,7 @@ def test_one_width_needs_no_comma() -> None:
     ("text", "hint"),
     [("linaer", "did you mean 'linear'"), ("mlp(hiden=(3,))", "did you mean 'hidden'"), ("mlp(dropout=1.0)", "< 1"),
      ("mlp(hidden=())", "hidden="), ("mlp(hidden=(8, -1))", "hidden="), ("mlp(hidden='8')", "hidden="),
-     ("mlp(dropout='x')", "< 1"), ("linear(bias=False)", "standardize")],
+     ("mlp(dropout='x')", "a number"), ("linear(bias=False)", "standardize")],
 )  # fmt: skip
 def test_what_is_wrong_is_said(text: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -138,15 +138,42 @@ def test_clip() -> None:
     assert parameter.grad.norm() == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("text", ["adagrad", "sgd(moment=1)", "sgd(momentum=0.0, nesterov=True)", "sgd(momentum=-1.0)"])
+@pytest.mark.parametrize("text", ["adagrad", "sgd(moment=1)", "sgd(momentum=0.0, nesterov=True)", "sgd(momentum=-1.0)",
+                                  "adamw(betas=(0.9,))", "adamw(betas=3)", "sgd(momentum='a')", "sgd:0.1",
+                                  "adam(foreach=True, fused=True)"])  # fmt: skip
 def test_wrong_optimisers(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         optim.optimizer(text, [Group((nn.Parameter(torch.zeros(1, 1)),), 0.1)], 0.0)
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["cosin", "cosine(warm=0.1)", "cosine(step=3)", "step(0.3)"])
+@pytest.mark.parametrize("text", ["cosin", "cosine(warm=0.1)", "cosine(step=3)", "step(0.3)",
+                                  "cosine(warmup='a')", "step(at=0.3)", "plateau(patience=1.5)", "one_cycle(start=0)",
+                                  "triangular(cut=0.0)", "inverse_time(decay=-1.0)", "cosine(floor=-1)",
+                                  "inverse_time(decay=-0.3)", "plateau(factor=1e200)"])  # fmt: skip
 def test_wrong_schedules(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         optim.schedule(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("sgd(lr=0.0, weight_decay=5.0)", ""), ("sgd(lr=0.1)", "set it in the strategy"),
+                        ("adamw(weight_decay=5.0)", "--weight-decay")],
+)  # fmt: skip
+def test_what_the_groups_set_is_not_the_optimiser_s(text: str, place: str) -> None:
+    with pytest.raises(UsageError, match="is not set here") as caught:
+        optim.check(text, "cosine")
+    assert place in caught.value.hint and caught.value.hint
+
+
+@pytest.mark.parametrize("value", [-1e-3, math.nan, math.inf, -math.inf])
+def test_rates_and_decays_that_cannot_be(value: float) -> None:
+    weights = (nn.Parameter(torch.zeros(1, 1)),)
+    with pytest.raises(UsageError, match="lr is") as caught:
+        optim.optimizer("sgd", [Group(weights, 0.1), Group(weights, value)], 0.0)
+    assert "strategy" in caught.value.hint
+    with pytest.raises(UsageError, match="weight_decay is") as caught:
+        optim.optimizer("sgd", [Group(weights, 0.1)], value)
+    assert "--weight-decay" in caught.value.hint
+    assert optim.optimizer("sgd", [Group(weights, 0.0)], 0.0)
