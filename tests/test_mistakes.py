@@ -440,7 +440,9 @@ def test_predict_on_an_unreadable_file(kind: str, finished: Path, tmp_path: Path
     picture(tmp_path / "new" / "good.png", 3)
     with Untouched(tmp_path / "new"):
         said = graft("predict", finished, tmp_path / "new", "--json")
-    assert said.code == 0 and [json.loads(line)["path"] for line in said.out.splitlines()] == ["good.png"]
+    good, bad = (json.loads(line) for line in said.out.splitlines())
+    assert said.code == 0 and good["path"] == "good.png" and good["label"] in ("cat", "dog")
+    assert bad["path"] == "bad.png" and bad["label"] is None and reason in bad["error"]
     assert "bad.png" in said.err
 
 
