@@ -15,7 +15,7 @@ EXAMPLES = {  # a small one of each source that needs a name; sources without on
     "timm": "timm:vit_tiny_patch16_224(size=64)",
     "local": "local(arch='resnet_cifar(depth=8)')",
     "transformers": None,  # needs a folder: tests/unit/test_backbones_transformers.py
-    "bundled": None,  # needs its weights: its own test
+    "bundled": "bundled:tiny64",
 }
 SPECS = [spec for spec in (EXAMPLES.get(name, name) for name in sorted(names("backbone"))) if spec is not None]
 
