@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,18 +20,17 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from _report import report
 from convert_darknet import convert
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from graft.backbones.local import local
-from graft.device import environment, permutation
+from graft.device import permutation
 from graft.intervals import wilson
-from graft.store import write_json
 from graft.types import Backbone
 
-RESULTS = Path(__file__).parent / "results" / "public_weights.json"
 CIFAR = {20: ("resnet20-12fca82f.th", 91.73), 56: ("resnet56-4bfd9763.th", 93.39)}
 
 
@@ -108,26 +106,18 @@ def _accuracy(x: Tensor) -> float:
     return float((nearest == torch.arange(20).view(20, 1)).float().mean()) * 100
 
 
-def commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "none"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("GRAFT_DATA"), help="default: $GRAFT_DATA")
     parser.add_argument("--photographs", type=Path, help="a folder of folders, one a class")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help="default: results/public_weights.json")
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("give --data, or set GRAFT_DATA")
     rows = list(cifar(Path(arguments.data)))
     if arguments.photographs:
         rows += darknet(Path(arguments.data), arguments.photographs)
-    for row in rows:
-        print("  ".join(f"{key}={value:.2f}" if isinstance(value, float) else str(value) for key, value in row.items()))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out, {"commit": commit(), "machine": environment(), "rows": rows})
+    report("public_weights", rows, {"test": "cifar10_png/test"}, arguments.out)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ def export_trunk(folder: Path, result: Json) -> Path:
 
 
 def _card(folder: Path, result: Json, path: Path) -> Json:
-    data = read_json(folder / "data.json")
+    data, backbone = read_json(folder / "data.json"), read_json(folder / "backbone.json")
     return {
-        "architecture": read_json(folder / "backbone.json")["source"],
-        "parameters": read_json(folder / "backbone.json")["parameters"],
+        "architecture": backbone["source"],
+        "parameters": backbone["parameters"],
         "data": data["name"],
         "data_fingerprint": data["fingerprint"],
         "samples": result["splits"],

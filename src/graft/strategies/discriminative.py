@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graft import parts
+from graft.strategies.linear_probe import linear_probe
 from graft.types import Flow, Group, Model, Phase
 
 
@@ -17,5 +18,5 @@ def discriminative(
 ) -> Flow:
     """A short probe first, then all stages at rates that fall by `decay` (2.6 in the paper) towards the input."""
     if head_epochs:
-        yield Phase("head", (parts.group(parts.head(model), head_lr),), head_epochs)
+        yield from linear_probe(model, epochs=head_epochs, lr=head_lr)
     yield Phase("all, discriminative", rates(model, lr, decay), epochs)
