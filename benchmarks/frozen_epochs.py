@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graft import api, parts, registry, run
+from graft import api, build, parts, registry, run
 from graft.backbones import bundled
 from graft.backbones._images import Images
 from graft.data._audit import audit
@@ -170,11 +170,11 @@ class Bench:
         recipe = case.recipe(folder)
         data = split(audit(open_data(str(folder))))
         with seeded(0, "backbone"):
-            backbone = run.build_backbone(case.backbone)
+            backbone = build.backbone(case.backbone)
         if isinstance(backbone.preprocess, Images) and backbone.preprocess.size == NATIVE:
             backbone.preprocess = replace(backbone.preprocess, resize=NATIVE)
-        task = run.build_task(recipe, data.classes)
-        model = run.build_model(recipe, backbone, task)
+        task = build.task(recipe, data.classes)
+        model = build.model(recipe, backbone, task)
         return Bench(case, recipe, data, task, model, deepcopy(model.state_dict()))
 
     def plain(self) -> Outcome:

@@ -1,8 +1,8 @@
 """The folders of images that the four equal trunks of the zoo are pretrained on, cut from public data.
 
-    python benchmarks/trunk_sources.py characters OMNIGLOT OUT    176 characters of seven alphabets, four quarter turns each
+    python benchmarks/trunk_sources.py characters OMNIGLOT OUT    176 characters of 7 alphabets, 4 quarter turns each
     python benchmarks/trunk_sources.py digits MNIST_T10K OUT      the 10,000 test digits of MNIST
-    python benchmarks/trunk_sources.py textures DTD_IMAGES OUT    16 tiles of each photograph; every photograph is a class
+    python benchmarks/trunk_sources.py textures DTD_IMAGES OUT    16 tiles of each photograph, which is a class
 
 The fourth, natural, is Tiny ImageNet's own train folder. What `benchmarks/ladder.py` later asks about is left out: the
 alphabets Sanskrit and Balinese, MNIST's train part, USPS.

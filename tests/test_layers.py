@@ -12,10 +12,10 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "graft"
 LAYERS = (
     {"spec", "errors", "recipe", "types"},
-    {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"},
-    {"backbones", "data", "tasks", "terms"},
+    {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "evidence", "loo", "clock", "nn"},
+    {"backbones", "data", "tasks", "terms", "probes", "ranking"},
     {"strategies", "features", "train", "phase", "scoring"},
-    {"run", "console", "pretrained", "job"},
+    {"run", "build", "console", "pretrained", "paired", "trials", "contest", "ladder", "averages", "verdict", "zoo", "tables", "job"},
     {"api"},
     {"cli"},
 )

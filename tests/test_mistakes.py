@@ -35,7 +35,8 @@ from graft.backbones._architectures import network_of
 from graft.spec import parse
 
 torch.set_num_threads(1)
-PROBE = ("--backbone", "toy", "--strategy", "linear_probe(epochs=1)", "--device", "cpu")
+QUICK = ("--strategy", "linear_probe(epochs=1)", "--device", "cpu")
+PROBE = ("--backbone", "toy", *QUICK)
 
 
 class Said(NamedTuple):
@@ -302,7 +303,7 @@ TYPOS: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("flags", "hint"), TYPOS, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_a_mistyped_word(flags: list[str], hint: str, photos: Path) -> None:
-    refused(graft("fit", "photos", "--out", "run", *PROBE, *flags), 2, hint)
+    refused(graft("fit", "photos", "--out", "run", *(QUICK if flags[0] == "--backbone" else PROBE), *flags), 2, hint)
     again = graft("fit", "photos", "--out", "run", *PROBE, "-q") if Path("run").exists() else Said(0, "", "")
     assert again.code == 0, f"after the fix, the same --out is refused: {again.err}"
 
@@ -349,28 +350,28 @@ def test_weights_of_another_architecture(photos: Path) -> None:
     network = network_of(parse("resnet_cifar(depth=8)"))
     assert network is not None
     save_file(network.model.state_dict(), "other.safetensors")
-    said = graft("fit", "photos", *PROBE, "--backbone", "local:other.safetensors(arch='resnet18')")
+    said = graft("fit", "photos", *QUICK, "--backbone", "local:other.safetensors(arch='resnet18')")
     refused(said, 3, "other.safetensors", "they fit arch='resnet_cifar(depth=8)'")
 
 
 def test_weights_that_are_missing(photos: Path) -> None:
-    refused(graft("fit", "photos", *PROBE, "--backbone", "local:none.safetensors(arch='resnet18')"), 3, "none.safe")
+    refused(graft("fit", "photos", *QUICK, "--backbone", "local:none.safetensors(arch='resnet18')"), 3, "none.safe")
 
 
 def test_weights_that_are_cut_short(photos: Path) -> None:
     save_file({"layer.weight": torch.zeros(300, 3)}, "cut.safetensors")
     Path("cut.safetensors").write_bytes(Path("cut.safetensors").read_bytes()[:1000])
-    refused(graft("fit", "photos", *PROBE, "--backbone", "local:cut.safetensors(arch='resnet18')"), 6, "cut.safe")
+    refused(graft("fit", "photos", *QUICK, "--backbone", "local:cut.safetensors(arch='resnet18')"), 6, "cut.safe")
 
 
 def test_weights_that_hold_code(photos: Path) -> None:
     torch.save(nn.Linear(2, 2), "code.pt")  # a pickled object, not a state
-    refused(graft("fit", "photos", *PROBE, "--backbone", "local:code.pt(arch='resnet18')"), 6, "code.pt")
+    refused(graft("fit", "photos", *QUICK, "--backbone", "local:code.pt(arch='resnet18')"), 6, "code.pt")
 
 
 def test_weights_that_need_a_network(photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    refused(graft("fit", "photos", *PROBE, "--backbone", "torchvision:alexnet"), 5, "local:")
+    refused(graft("fit", "photos", *QUICK, "--backbone", "torchvision:alexnet"), 5, "local:")
 
 
 # ------------------------------------------------------------------------------------------------------- run folders

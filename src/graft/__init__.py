@@ -13,10 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graft.api import compare as compare
     from graft.api import evaluate as evaluate
     from graft.api import fit as fit
     from graft.api import predict as predict
     from graft.api import pretrain as pretrain
+    from graft.api import rank as rank
     from graft.errors import DataError as DataError
     from graft.errors import GraftError as GraftError
     from graft.errors import IntegrityError as IntegrityError
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from graft.recipe import Recipe as Recipe
 
 _HOME = {
-    "api": ("evaluate", "fit", "predict", "pretrain"),
+    "api": ("compare", "evaluate", "fit", "predict", "pretrain", "rank"),
     "errors": ("DataError", "GraftError", "IntegrityError", "Interrupted", "MissingExtra", "QualityError",
                "ResourceError", "UsageError"),
     "recipe": ("Recipe",),

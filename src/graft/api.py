@@ -1,24 +1,31 @@
-"""The verbs: fit, pretrain, predict, evaluate. The command line has the same names and the same arguments."""
+"""The verbs: fit, rank, compare, pretrain, predict, evaluate. The command line has the same names and arguments."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft import augment, optim, registry, run
+from graft import augment, build, optim, registry, run, zoo
+from graft.backbones import bundled
+from graft.clock import seconds
 from graft.console import Console
 from graft.data._audit import audit, unreadable
 from graft.data._sniff import open_data
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError, did_you_mean
 from graft.features import Feed
-from graft.job import Job, figures_json
+from graft.job import Job, figures_json, pool_of
+from graft.paired import folds
 from graft.pretrained import export_trunk
+from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict as predict_rows
 from graft.spec import parse
 from graft.store import read_json
+from graft.trials import Trials, Way
 from graft.types import Dataset, Issue, Json, Predictions, Recipe
+from graft.verdict import compared
 
 PRETRAIN = {
     "backbone": "small",
@@ -62,6 +69,52 @@ def fit(
             return Job(asked, folder, console or Console(quiet=True), controls).go()
     finally:
         run.drop_if_empty(folder)
+
+
+def rank(
+    data: str, *, backbones: Sequence[str] = (), console: Console | None = None, seed: int = 0, test: float = 0.15
+) -> Json:
+    """How well pretrained trunks suit the data, without training: one row each, the best first, with a standard error.
+
+    The test part that `fit` with the same seed would seal is left out. Raises UsageError, DataError, MissingExtra.
+    """
+    recipe = make_recipe({"data": data, "backbone": " + ".join(backbones) or AUTO, "seed": seed, "test": test})
+    plan(recipe)
+    told = console or Console(quiet=True)
+    pool = pool_of(recipe, told)
+    rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone), told)
+    return {"data": data, "samples": len(pool), "best": rows[0]["backbone"], "trunks": rows,
+            "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
+
+
+def compare(
+    data: str,
+    *,
+    strategies: Sequence[str],
+    backbones: Sequence[str] = (),
+    console: Console | None = None,
+    **options: Any,
+) -> Json:
+    """Every strategy on every trunk, on the same folds with the same seeds, with paired differences from the best.
+
+    `options` are the fields of Recipe. The sealed test part is not looked at. Raises what `fit` raises.
+    """
+    if not strategies:
+        raise UsageError("there is nothing to compare", "--strategy ridge --strategy lp_ft")
+    said = {key: value for key, value in options.items() if value is not None}
+    asked = " + ".join(backbones) or bundled.DEFAULT
+    base = make_recipe({**said, "data": data, "strategy": AUTO, "backbone": asked})
+    plan(base)
+    ways = [Way(trunk, strategy, base.features if build.is_probe(strategy) else "last")
+            for trunk in zoo.trunks(base.backbone) for strategy in dict.fromkeys(strategies)]  # fmt: skip
+    for way in ways:
+        plan(way.recipe(base))
+    told = console or Console(quiet=True)
+    pool = pool_of(base, told)
+    zoo.require_enough(pool)
+    trials = Trials(base, pool, folds(pool, base.valid or 0.15, base.seed))
+    return {"data": data, "samples": len(pool), "folds": len(trials.folds), "ways": compared(trials, ways, told),
+            "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
 
 
 def pretrain(data: str, **options: Any) -> Json:
@@ -110,16 +163,18 @@ def evaluate(folder: str | Path, data: str, *, device: str = "auto") -> Json:
 
 def plan(recipe: Recipe) -> None:
     """Find every name and try every option before the data are read, so that a typo costs a second."""
-    plugins = [("backbone", recipe.backbone), ("task", recipe.task), ("strategy", recipe.strategy)]
+    trunks = zoo.trunks(recipe.backbone) if recipe.strategy == AUTO else [zoo.one_trunk(recipe.backbone)]
+    build.check_strategy(recipe)
+    plugins = [*(("backbone", trunk) for trunk in trunks), ("task", recipe.task)]
     for kind, text in [*plugins, *(("term", term) for term in recipe.terms)]:
-        asked, leading = parse(text), (None,) if kind in ("strategy", "term") else ()
+        asked, leading = parse(text), (None,) if kind == "term" else ()
         plugin = registry.find(kind, asked.name)
         if kind != "task":  # its general options are tried below
             asked.check(plugin, *leading)
     precision(recipe.precision, pick(recipe.device))
     optim.check(recipe.optimizer, recipe.schedule)
     augment.check(recipe.augment, recipe.mix)
-    run.build_task(recipe, ("a", "b"), (1, 1))
+    build.task(recipe, ("a", "b"), (1, 1))
     _check_numbers(recipe)
 
 
@@ -140,7 +195,10 @@ def _check_numbers(recipe: Recipe) -> None:
         raise UsageError(f"patience is {recipe.patience}", "an epoch at least: --patience 3")
     if recipe.ema >= 1:
         raise UsageError(f"ema is {recipe.ema}", "a decay lies below 1, for example --ema 0.99")
-    if not (0 < recipe.valid < 1 and 0 <= recipe.test < 1 and recipe.valid + recipe.test <= 0.9):
+    seconds(recipe.budget)
+    if not 0 <= recipe.epsilon < 100:
+        raise UsageError(f"epsilon is {recipe.epsilon}", "points of accuracy: --epsilon 0.3")
+    if not (0 <= recipe.valid < 1 and 0 <= recipe.test < 1 and recipe.valid + recipe.test <= 0.9):
         what = f"valid={recipe.valid} and test={recipe.test} are not shares that leave enough to train on"
         raise UsageError(what, "--valid 0.15 --test 0.15")
 
@@ -192,7 +250,8 @@ def _check_out(recipe: Recipe, out: str | None) -> None:
 def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictions:
     where = pick(device)
     dtype = precision(loaded.recipe.precision, where)
-    feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, needs=loaded.task.needs)
+    needs = build.needs(loaded.recipe, loaded.task)
+    feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, needs=needs)
     return predict_rows(loaded.model.to(where), loaded.task, feed)
 
 

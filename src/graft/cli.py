@@ -47,15 +47,17 @@ def with_recipe(verb: Callable[..., None]) -> Callable[..., None]:
     own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
     flags = []
     for one in fields(Recipe):
-        if one.default is MISSING:
+        if one.default is MISSING or one.name in {p.name for p in own}:
             continue
-        kind: Any = list[str] if one.name == "terms" else hints[one.name]
+        kind: Any = list[str] if one.name in ("terms", "backbone") else hints[one.name]
         words = f"{one.metadata['help']} [default: {one.default if one.default not in (None, ()) else 'none'}]"
         known = _completion(one.name) if one.name in registry.KINDS else None
         flag: Any = Annotated[kind | None, typer.Option(help=words, show_default=False, autocompletion=known)]
         flags.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag))
 
     def wrapped(**given: Any) -> None:
+        if "backbone" not in {p.name for p in own}:
+            given["backbone"] = " + ".join(given["backbone"] or ()) or None  # several, for auto to choose from
         verb(**given)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
@@ -92,6 +94,46 @@ def fit(
     console = Console(quiet=quiet)
     result = api.fit(data, recipe=recipe, out=out, resume=resume, console=console, **options)
     _done(result, console, as_json)
+
+
+Backbones = Annotated[
+    list[str] | None, typer.Option("--backbone", "--backbones", help="a trunk; may be given several times")
+]
+
+
+@app.command()
+def rank(
+    data: Data,
+    backbones: Backbones = None,
+    seed: Annotated[int, typer.Option(help="of the split: the test part that `fit` would seal is left out")] = 0,
+    test: Annotated[float, typer.Option(help="share that is left out, where the data have no test part")] = 0.15,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """How well pretrained trunks suit the data, before anything is trained; all bundled ones if none is named."""
+    from graft import api, tables
+
+    console = Console(quiet=quiet)
+    result = api.rank(data, backbones=backbones or (), console=console, seed=seed, test=test)
+    _table(result, tables.ranking(result["trunks"]), as_json)
+
+
+@app.command()
+@with_recipe
+def compare(
+    data: Data,
+    strategy: Annotated[list[str], typer.Option(help="a strategy or a probe; may be given several times")],
+    backbone: Backbones = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **options: Any,
+) -> None:
+    """Strategies side by side on the same folds, with paired differences; the sealed test part stays closed."""
+    from graft import api, tables
+
+    console = Console(quiet=quiet)
+    result = api.compare(data, strategies=strategy, backbones=backbone or (), console=console, **options)
+    _table(result, tables.comparison(result["ways"]), as_json)
 
 
 @app.command()
@@ -136,9 +178,10 @@ def evaluate(run: Run, data: Data, as_json: AsJson = False, device: Device = "au
 
 @app.command("list")
 def list_plugins(
-    kind: Annotated[str, typer.Argument(help="backbone, reader, task, strategy or term")] = "", as_json: AsJson = False
+    kind: Annotated[str, typer.Argument(help="backbone, reader, task, strategy, term, probe or ranker")] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """What can be named: backbones, readers, tasks, strategies, terms."""
+    """What can be named: backbones, readers, tasks, strategies, terms, probes, rankers."""
     from graft.errors import UsageError, did_you_mean
 
     if kind and kind not in registry.KINDS:
@@ -156,6 +199,14 @@ def _line(row: dict[str, Any]) -> str:
     if row["label"] is None:
         return f"{safe(row['path'])}\t\t\t{safe(row['error'])}"
     return f"{safe(row['path'])}\t{safe(row['label'])}\t{row['probability']:.4f}"
+
+
+def _table(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    """The table is what the verb is asked for, so it goes to standard output; or the JSON object does."""
+    if as_json:
+        emit(result)
+    for line in lines if not as_json else ():
+        typer.echo(safe(line))
 
 
 def _done(result: dict[str, Any], console: Console, as_json: bool) -> None:

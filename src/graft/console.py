@@ -71,7 +71,7 @@ class Console:
         parts = [f"{len(dataset):,} {dataset.modality} samples", _classes(dataset.classes, counts)]
         missing = len(dataset) - sum(counts.values())
         parts += [f"{missing:,} without a label"] if missing else []
-        self._row("data", f"{dataset.name}: {', '.join(parts)}")
+        self.row("data", f"{dataset.name}: {', '.join(parts)}")
 
     def split_into(self, dataset: Dataset) -> None:
         """The sizes of the splits; the test part is not looked at before the end."""
@@ -79,31 +79,31 @@ class Console:
         known = [f"{name} {sizes[name]:,}" for name in ("train", "valid", "test") if sizes[name]]
         rest = sum(sizes.values()) - sum(sizes[name] for name in ("train", "valid", "test"))
         known += [f"{rest:,} in no split"] if rest else []
-        self._row("split", ", ".join(known) + (" (test is sealed until the end)" if sizes["test"] else ""))
+        self.row("split", ", ".join(known) + (" (test is sealed until the end)" if sizes["test"] else ""))
 
     def trunk(self, info: Info, preprocess: Json) -> None:
         """The backbone, its licence, what it sees, and what its source wants the user to know."""
         facts = [str(info.source), f"{_short(info.parameters)} parameters", f"{info.dim} features"]
         facts += [f"pretrained on {info.pretrained_on}"] * bool(info.pretrained_on) + [f"licence {info.licence}"]
         facts += [f"{preprocess['size']} x {preprocess['size']} pixels"] if "size" in preprocess else []
-        self._row("backbone", ", ".join(facts))
+        self.row("backbone", ", ".join(facts))
         for note in info.notes:
-            self._row("", note)
+            self.row("", note)
 
     def scores(self, figures: Mapping[str, Metric], title: str = "scores") -> None:
         """One line for each figure, with its 95 % interval."""
         width = max(map(len, figures), default=0)
         for i, (name, metric) in enumerate(figures.items()):
-            self._row("" if i else title, f"{name:<{width}}  {figure(name, metric)}")
+            self.row("" if i else title, f"{name:<{width}}  {figure(name, metric)}")
 
     def evaluated(self, result: Json) -> None:
         """The figures of `graft evaluate`, and what it shares with the run's own data."""
-        self._row("data", f"{result['data']}: {result['samples']:,} samples")
+        self.row("data", f"{result['data']}: {result['samples']:,} samples")
         for i, (name, metric) in enumerate(result["scores"].items()):
-            self._row("" if i else "scores", f"{name:<15} {figure(name, Figure(**metric))}")
+            self.row("" if i else "scores", f"{name:<15} {figure(name, Figure(**metric))}")
         for issue in result["issues"]:
             count = f" ({issue['count']:,})" if issue["count"] else ""
-            self._row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
+            self.row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
 
     def issues(self, issues: Iterable[Issue]) -> None:
         """Findings about the data: at most five lines, the worst first, one for each kind."""
@@ -113,9 +113,9 @@ class Console:
         order = sorted(kinds.values(), key=lambda group: list(_COLOURS).index(_worst(group)))
         shown = order if len(order) <= MOST_ISSUES else order[: MOST_ISSUES - 1]
         for group in shown:
-            self._row(_worst(group), _finding(group), _COLOURS[_worst(group)])
+            self.row(_worst(group), _finding(group), _COLOURS[_worst(group)])
         if len(shown) < len(order):
-            self._row("", f"and {len(order) - len(shown)} more kinds of findings, in the report")
+            self.row("", f"and {len(order) - len(shown)} more kinds of findings, in the report")
 
     @contextmanager
     def phase(self, name: str, total: int, unit: str = "") -> Iterator[Bar]:
@@ -130,7 +130,7 @@ class Console:
 
             yield tell
         count = f"{reached}{'' if reached == total else f' of {total}'} {unit}".strip()
-        self._row(name, ", ".join(part for part in (f"{count} in {duration(self.clock() - began)}", said) if part))
+        self.row(name, ", ".join(part for part in (f"{count} in {duration(self.clock() - began)}", said) if part))
 
     @contextmanager
     def training(self) -> Iterator[Callable[[Json], None]]:
@@ -163,11 +163,11 @@ class Console:
             if now - told >= EVERY and start < done < total:
                 told = now
                 left = f"about {duration((now - began) * (total - done) / (done - start))} left"
-                self._row(name, ", ".join(part for part in (f"{done} of {total}", left, note) if part))
+                self.row(name, ", ".join(part for part in (f"{done} of {total}", left, note) if part))
 
         yield show
 
-    def _row(self, title: str, text: str, style: str = "bold") -> None:
+    def row(self, title: str, text: str, style: str = "bold") -> None:
         if not self.quiet:
             self.terminal.print(Text.assemble((_title(title), style), safe(text)))
 
@@ -188,18 +188,19 @@ class _Story:
                     what = (
                         f"the first {event['boundary']} stages stand still and see plain views; --views 4 augments them"
                     )
-                    self.console._row("", what)
+                    self.console.row("", what)
             case "features":
                 self._features(event["done"], event["total"])
             case "step":
                 self._step(event["done"], event["total"])
             case "epoch":
-                self.note = f"epoch {event['epoch']}/{event['epochs']}, {_valid(event['valid'])}"
+                epoch = f"epoch {event['epoch']}/{event['epochs']}"
+                self.note = ", ".join(filter(None, (epoch, _valid(event["valid"]))))
             case "phase_done":
                 self._done(event)
             case "damaged":
                 names = ", ".join(event["names"])
-                self.console._row("warning", f"damaged checkpoints were set aside: {names}", _COLOURS["warning"])
+                self.console.row("warning", f"damaged checkpoints were set aside: {names}", _COLOURS["warning"])
             case "resumed":
                 self.console.say(f"{_title('resumed')}{event['phase']}, epoch {event['epoch'] + 1}")
 
@@ -229,8 +230,12 @@ class _Story:
             if number
             else f"{event['epochs']} epochs were worse than before"
         )
-        best += f": {_valid(event['valid'])}"
-        self.console._row(event["phase"], f"{best}; {_short(event['moved'])} parameters moved, {when}")
+        if not event["valid"]:
+            best = f"{event['epochs']} epochs, loss {event['train_loss']:.3f}"
+        if event.get("train_loss") == 0:
+            best = "solved in one step"
+        best += f": {_valid(event['valid'])}" if event["valid"] else ""
+        self.console.row(event["phase"], f"{best}; {_short(event['moved'])} parameters moved, {when}")
 
 
 def figure(name: str, metric: Metric | Figure) -> str:

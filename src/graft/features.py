@@ -133,6 +133,26 @@ class Feed:
         self._prefix = (0, "")  # the boundary that is open, and the digest of the weights before it
         self._too_large = False
 
+    def part(self, rows: Tensor, backbone: Backbone, augment: Augment | None = None, needs: str = "pooled") -> Feed:
+        """Some rows (n,) of this feed before another backbone of the same preprocessing: what was decoded is shared."""
+        made = Feed(
+            self.dataset.replace(samples=tuple(self.dataset.samples[i] for i in rows.tolist())),
+            backbone,
+            device=self.device,
+            dtype=self.dtype,
+            augment=augment,
+            views=self.views,
+            seed=self.seed,
+            needs=needs,
+            cache=self.cache,
+            tell=self.tell,
+        )
+        if self._canvas is not None and bool(self._decoded[rows].all()):
+            made._canvas, made._decoded = self._canvas[rows], torch.ones(len(rows), dtype=torch.bool)
+        if PLAIN in self._kept and needs == self.needs:  # `open` lets go of them if the other trunk has other weights
+            made._prefix, made._kept = self._prefix, {PLAIN: self._kept[PLAIN][rows]}
+        return made
+
     def __len__(self) -> int:
         return len(self.dataset)
 
@@ -161,6 +181,9 @@ class Feed:
         """What the head gets, from what `batch` gave."""
         if self._pooled(boundary):
             return Features(pooled=inputs.x)
+        if self.needs == "stages":
+            assert boundary == 0, "the means of all stages are made from the input on"
+            return Features(pooled=self.backbone.every_stage(inputs))
         return self.backbone(inputs, boundary)  # type: ignore[no-any-return]
 
     def pooled(self) -> Tensor:
@@ -179,7 +202,7 @@ class Feed:
         return epoch % self.views if boundary else epoch
 
     def _pooled(self, boundary: int) -> bool:
-        return boundary == len(self.backbone.stages) and self.needs == "pooled"
+        return boundary == len(self.backbone.stages) and self.needs in ("pooled", "stages")
 
     def _rows(self, boundary: int, view: int) -> Tensor | None:
         """All N rows at a boundary, from memory, from disk, or made now; None when they would not fit."""
@@ -233,9 +256,14 @@ class Feed:
         parts = []
         with torch.inference_mode(), autocast(self.device, self.dtype):
             for few in rows.split(64):
-                inputs = self.backbone.encode(self._inputs(few, view), 0, boundary)
-                parts.append(self.backbone.readout(inputs).pooled if self._pooled(boundary) else inputs.x)
+                parts.append(self._encoded(self._inputs(few, view), boundary))
         return Inputs(_layout(torch.cat(parts).float().clone()))
+
+    def _encoded(self, inputs: Inputs, boundary: int) -> Tensor:
+        if self._pooled(boundary) and self.needs == "stages":
+            return self.backbone.every_stage(inputs)
+        inputs = self.backbone.encode(inputs, 0, boundary)
+        return self.backbone.readout(inputs).pooled if self._pooled(boundary) else inputs.x
 
     def _inputs(self, rows: Tensor, view: int) -> Inputs:
         samples, preprocess = self._samples(rows), self.backbone.preprocess
@@ -280,7 +308,7 @@ class Feed:
         about = {
             "format": 1, "weights": self._prefix[1], "source": str(self.backbone.info.source), "boundary": boundary,
             "config": self.backbone.info.config, "preprocess": self.backbone.preprocess.json(),
-            "pooled": self._pooled(boundary), "dtype": str(self.dtype),
+            "pooled": self.needs if self._pooled(boundary) else "", "dtype": str(self.dtype),
             "view": None if view == PLAIN else [view, self.seed, repr(self.augment)],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

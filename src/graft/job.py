@@ -9,22 +9,27 @@ from typing import final
 
 import torch
 
-from graft import augment, registry, run
+from graft import augment, build, run, tables, zoo
 from graft.checkpoint import Checkpoints
+from graft.clock import Clock, seconds
 from graft.console import Console
+from graft.contest import Contest
 from graft.data._audit import audit, require_classes
 from graft.data._sniff import open_data
 from graft.data._split import split
 from graft.device import pick, precision, seeded
 from graft.errors import DataError, IntegrityError
 from graft.features import Cache, Feed
-from graft.nn.heads import Standardize
+from graft.ladder import Ladder
+from graft.paired import folds
 from graft.phase import Tell
+from graft.recipe import AUTO
 from graft.scoring import predict
-from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
-from graft.types import Backbone, Dataset, Flow, Json, Metric, Model, Phase, Predictions, Recipe, Result, Task, Term
+from graft.trials import Trials, fit_scale
+from graft.types import Backbone, Dataset, Flow, Json, Metric, Model, Predictions, Recipe, Result, Task
+from graft.verdict import verdict
 
 Scores = dict[str, Metric]
 HEADLINES = ("accuracy", "top5", "f1_macro", "loss")  # the console's; result.json has them all
@@ -40,44 +45,63 @@ class Job:
     console: Console
     controls: bool = True
     began: float = field(default_factory=time.monotonic)
+    chosen: Json = field(default_factory=dict)  # what auto has to say
 
     def go(self) -> Json:
-        dataset = self._data()
+        dataset = self._choose(self._data())
         with seeded(self.recipe.seed, "backbone"):
-            backbone = run.build_backbone(self.recipe.backbone)
+            backbone = build.backbone(zoo.one_trunk(self.recipe.backbone))
+        zoo.check_modality(backbone.info, dataset)
         self.console.trunk(backbone.info, backbone.preprocess.json())
-        task = run.build_task(self.recipe, dataset.classes, _class_counts(dataset))
-        model = run.build_model(self.recipe, backbone, task).to(pick(self.recipe.device))
-        flow = self._flow(model)
-        self._begin(dataset, backbone)
+        task = build.task(self.recipe, dataset.classes, _class_counts(dataset))
+        model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
+        flow = build.flow(self.recipe, model)
+        self._begin(dataset)
+        run.begin_model(self.folder, backbone, self.recipe if self.chosen else None)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
         train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
         with self.console.training() as story:
             compared = self._before(model, task, (train, valid, test), story)
             results = self._train(flow, model, task, (train, valid), story)
-        return self._finish(model, task, dataset, (valid, test), compared, results)
+        return self._finish(model, task, dataset, (train, valid, test), compared, results)
 
     # ------------------------------------------------------------------------------------------------------ before
 
     def _data(self) -> Dataset:
-        recipe, console = self.recipe, self.console
-        opened = open_data(recipe.data)
-        with console.phase("reading", len(opened), "samples") as bar:
-            dataset = audit(opened, progress=lambda done, total: bar(done))
-        require_classes(dataset)
-        console.found(dataset)
-        dataset = split(dataset, valid=recipe.valid, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
-        console.split_into(dataset)
-        console.issues(dataset.issues)
-        return dataset
+        return read(self.recipe, self.console)
 
-    def _begin(self, dataset: Dataset, backbone: Backbone) -> None:
+    def _choose(self, dataset: Dataset) -> Dataset:
+        """With auto: begin the run folder, climb the ladder, and go on with the recipe that it came to."""
+        if self.recipe.valid and self.recipe.strategy != AUTO:
+            return dataset
+        whole = _joined(dataset)
+        if self.recipe.strategy == AUTO:
+            self._begin(whole)
+            self._climb(dataset.where(lambda sample: sample.split != "test"))
+        return whole
+
+    def _climb(self, pool: Dataset) -> None:
+        recipe, clock = self.recipe, Clock(seconds(self.recipe.budget), self.began)
+        zoo.require_enough(pool)
+        trials = Trials(recipe, pool, folds(pool, recipe.valid or 0.15, recipe.seed), self.folder)
+        trunks = zoo.trunks(recipe.backbone)
+        for text in trunks:
+            zoo.check_modality(trials.trunk(text).backbone.info, pool)
+        ladder = Ladder(Contest(trials, clock, self.console), trunks, recipe.epsilon / 100)
+        self.recipe = ladder.climb().recipe(recipe)
+        self.chosen = {"verdict": verdict(ladder), "rungs": [rung.json() for rung in ladder.rungs],
+                       "budget": clock.budget, "seconds": round(time.monotonic() - self.began, 2)}  # fmt: skip
+        write_json(self.folder / "ladder.json", self.chosen)
+        tables.verdict(self.console, self.chosen["verdict"])
+
+    def _begin(self, dataset: Dataset) -> None:
         path = self.folder / "data.json"
         if path.exists() and read_json(path)["fingerprint"] != run.fingerprint(dataset):
             raise DataError(
                 f"the data have changed since {self.folder} was begun", "choose another --out to start anew"
             )
-        run.begin(self.folder, self.recipe, dataset, backbone)
+        if not self.chosen:
+            run.begin(self.folder, self.recipe, dataset)
 
     def _feed(self, dataset: Dataset, backbone: Backbone, task: Task, name: str) -> Feed:
         recipe, device = self.recipe, pick(self.recipe.device)
@@ -89,7 +113,7 @@ class Job:
             augment=augment.build(recipe.augment) if name == "train" else None,
             views=recipe.views,
             seed=recipe.seed,
-            needs=task.needs,
+            needs=build.needs(recipe, task),
             cache=Cache.default(),
         )
 
@@ -100,25 +124,13 @@ class Job:
         for feed in feeds:
             feed.tell = lambda done, total: story({"event": "features", "done": done, "total": total})
         model.eval()
-        for module in model.head.modules():
-            if isinstance(module, Standardize):
-                module.fit(train.pooled())
-        if not self.controls:
+        fit_scale(model, train.pooled())
+        asked = test if len(test) else valid
+        if not self.controls or not len(asked):
             return {}
-        return task.baselines(train.pooled(), train.targets, (test if len(test) else valid).pooled())
+        return task.baselines(train.pooled(), train.targets, asked.pooled())
 
     # ------------------------------------------------------------------------------------------------------- train
-
-    def _flow(self, model: Model) -> Flow:
-        """The strategy, as far as its first phase: an impossible argument is said before anything is written.
-
-        Any term can join any strategy: the recipe's terms are added to each phase.
-        """
-        strategy = parse(self.recipe.strategy)
-        flow: Flow = strategy.bind(registry.find("strategy", strategy.name), model)
-        asked = [parse(text) for text in self.recipe.terms]
-        terms = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
-        return _with_terms(next(flow, None), flow, terms)
 
     def _train(self, flow: Flow, model: Model, task: Task, feeds: tuple[Feed, Feed], story: Tell) -> list[Result]:
         def tell(event: Json) -> None:
@@ -138,18 +150,21 @@ class Job:
         model: Model,
         task: Task,
         dataset: Dataset,
-        feeds: tuple[Feed, Feed],
+        feeds: tuple[Feed, Feed, Feed],
         compared: dict[str, Predictions],
         results: list[Result],
     ) -> Json:
         """Save, read back, then open the sealed test part, once."""
-        valid, test = feeds
+        train, valid, test = feeds
         still = min((result.boundary for result in results), default=0)  # what never moved is not run again
-        validated = predict(model, task, valid, still)
         run.save_model(self.folder, model)
-        self._prove(model, task, valid)
-        scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
+        self._prove(model, task, valid if len(valid) else train)
+        scores: Scores = {}
         tested: Scores = {}
+        report: Json = {}
+        if len(valid):
+            validated = predict(model, task, valid, still)
+            scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
         if len(test):
             predictions = predict(model, task, test, still)
             run.open_sealed(self.folder, "final evaluation of fit")
@@ -160,7 +175,7 @@ class Job:
         self.console.scores(shown, "sealed test" if tested else "valid")
         for name, figures in baselines.items():
             self.console.scores({task.metric: figures[task.metric]}, name)
-        result = self._result(dataset, scores, tested, baselines) | {
+        result = {**self.chosen, **self._result(dataset, scores, tested, baselines)} | {
             "phases": [dict(r.__dict__) for r in results],
             "report": report,
             "issues": [issue.json() for issue in dataset.issues],
@@ -185,30 +200,46 @@ class Job:
             "seconds": round(time.monotonic() - self.began, 2),
         }
 
-    def _prove(self, model: Model, task: Task, valid: Feed) -> None:
+    def _prove(self, model: Model, task: Task, feed: Feed) -> None:
         """Nothing is called saved before it was read back and gives the same predictions, from the files on."""
         loaded = run.load(self.folder)
-        few = valid.dataset.replace(samples=valid.dataset.samples[:64])
+        few = feed.dataset.replace(samples=feed.dataset.samples[:64])
         ours, read = (
-            predict(m, task, Feed(few, m.backbone, device=valid.device, needs=task.needs)).values
-            for m in (model, loaded.model.to(valid.device))
+            predict(m, task, Feed(few, m.backbone, device=feed.device, needs=feed.needs)).values
+            for m in (model, loaded.model.to(feed.device))
         )
         if not torch.allclose(ours, read, atol=1e-5):
             what = f"{self.folder}: the saved model predicts otherwise than the trained one"
             raise IntegrityError(what, "this is a bug of Graft: please report it with recipe.json and environment.json")
 
 
-def _with_terms(phase: Phase | None, flow: Flow, terms: tuple[Term, ...]) -> Flow:
-    while phase is not None:
-        result = yield replace(phase, terms=(*phase.terms, *terms))
-        try:
-            phase = flow.send(result)
-        except StopIteration:
-            return
-
-
 def figures_json(figures: Scores) -> Json:
     return {name: metric._asdict() for name, metric in figures.items()}
+
+
+def read(recipe: Recipe, console: Console) -> Dataset:
+    """The data as every verb sees them: read, audited, and split with the recipe's seed."""
+    opened = open_data(recipe.data)
+    with console.phase("reading", len(opened), "samples") as bar:
+        dataset = audit(opened, progress=lambda done, total: bar(done))
+    require_classes(dataset)
+    console.found(dataset)
+    share = 0.0 if recipe.strategy == AUTO else recipe.valid  # auto makes its own folds of all that is not sealed
+    dataset = split(dataset, valid=share, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
+    console.split_into(dataset)
+    console.issues(dataset.issues)
+    return dataset
+
+
+def pool_of(recipe: Recipe, console: Console) -> Dataset:
+    """All labelled samples but the sealed test part."""
+    return read(recipe, console).where(lambda sample: sample.split != "test")
+
+
+def _joined(dataset: Dataset) -> Dataset:
+    """Nothing is left to be chosen by a validation part: it is trained on."""
+    samples = tuple(replace(s, split="train") if s.split == "valid" else s for s in dataset.samples)
+    return dataset.replace(samples=samples)
 
 
 def _class_counts(dataset: Dataset) -> tuple[int, ...]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from graft import registry
 from graft.errors import UsageError
-from graft.types import Group, Model
+from graft.nn import heads
+from graft.types import Group, Model, Probe
+
+State = dict[str, Tensor]
 
 
 def head(model: Model) -> list[nn.Module]:
@@ -29,3 +34,43 @@ def group(modules: Iterable[nn.Module], lr: float) -> Group:
     """One group of all parameters in `modules`, each once."""
     params = {id(p): p for module in modules for p in module.parameters()}
     return Group(tuple(params.values()), lr)
+
+
+def norms(model: Model) -> list[nn.Module]:
+    """The trunk's normalisation layers that have a scale: BatchNorm, LayerNorm, GroupNorm and their like."""
+    named = [m for m in model.backbone.modules() if "norm" in type(m).__name__.lower()]
+    found = [m for m in named if any(True for _ in m.parameters(recurse=False))]
+    if not found:
+        what = f"{model.backbone.info.source} has no normalisation layers to move"
+        raise UsageError(what, "choose another strategy: lp_ft")
+    return found
+
+
+def solver(model: Model, probe: str) -> Callable[[Tensor, Tensor], None]:
+    """Sets the linear head to what an affine probe (ridge, logistic, svm_linear) comes to, for Phase.solve."""
+    classes = heads.last_linear(model.head).out_features
+
+    def solve(features: Tensor, targets: Tensor) -> None:
+        fitter: Probe = registry.find("probe", probe)()
+        arrays = fitter.fit(features, targets, classes)
+        if arrays.keys() != {"weight", "bias"}:
+            raise UsageError(f"{probe} is no linear head to start from", "start='logistic', 'ridge' or 'svm_linear'")
+        heads.set_affine(model.head, arrays["weight"], arrays["bias"])
+
+    return solve
+
+
+def snapshot(model: Model) -> State:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None) -> State:
+    """The weighted mean of states of one network that began at one point; counters are those of the last."""
+    shares = weights or [1 / len(states)] * len(states)
+    last = states[-1]
+    return {
+        name: torch.stack([state[name] * share for state, share in zip(states, shares, strict=True)]).sum(0)
+        if value.is_floating_point()
+        else value
+        for name, value in last.items()
+    }

@@ -93,7 +93,7 @@ class PhaseRun:
         stages = len(self.model.backbone.stages)
         setting.tell({"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved,
                       "boundary": self.boundary, "stages": stages, "plain": plain})  # fmt: skip
-        if self.at.phase > 0 and not self.at.history and not self.at.step:
+        if self.at.phase > 0 and not self.at.history and not self.at.step and len(setting.valid):
             self.at.best = self._score()  # training may make it worse: then the start is what stays
         while self.at.epoch < total and not self._out_of_patience():
             self._epoch()
@@ -179,6 +179,9 @@ class PhaseRun:
 
     def _validate(self) -> None:
         setting, at = self.setting, self.at
+        if not len(setting.valid):
+            self._keep_last()
+            return
         live = {name: tensor.clone() for name, tensor in self.live.items()} if self.average else {}
         self._set(self.average)
         scores = self._score()
@@ -187,8 +190,18 @@ class PhaseRun:
             at.best_epoch, at.best = at.epoch - 1, scores
             self.kept = {name: tensor.clone() for name, tensor in self.live.items()}
         self._set(live)
-        setting.tell({"event": "epoch", "phase": self.phase.name, "epoch": at.epoch, "epochs": self.phase.epochs,
-                   "train_loss": at.train_loss, "valid": scores, "seconds": self._clock()})  # fmt: skip
+        self._tell_epoch(scores)
+
+    def _keep_last(self) -> None:
+        """Nothing to choose an epoch by: the average of the weights as it is now."""
+        self.at.best_epoch = self.at.epoch - 1
+        self.kept = {name: tensor.clone() for name, tensor in (self.average or self.live).items()}
+        self._tell_epoch({})
+
+    def _tell_epoch(self, scores: Mapping[str, float]) -> None:
+        at = self.at
+        self.setting.tell({"event": "epoch", "phase": self.phase.name, "epoch": at.epoch, "epochs": self.phase.epochs,
+                           "train_loss": at.train_loss, "valid": scores, "seconds": self._clock()})  # fmt: skip
 
     def _score(self) -> dict[str, float]:
         feed = self.setting.valid
@@ -248,6 +261,22 @@ class PhaseRun:
             f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
             "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
         )
+
+
+def solve(setting: Setting, phase: Phase, fit: Callable[[Tensor, Tensor], None]) -> Result:
+    """A phase in one step: fit the head to the frozen features of all labelled samples."""
+    began, model, train = time.monotonic(), setting.model, setting.train
+    freeze(model, phase)
+    model.eval()
+    labelled = train.targets >= 0
+    fit(train.pooled()[labelled], train.targets[labelled])
+    boundary = len(model.backbone.stages)
+    scores: dict[str, float] = {}
+    if len(setting.valid):
+        predictions = predict(model, setting.task, setting.valid, boundary)
+        scores = setting.task.score(predictions, setting.valid.targets)
+    moved = sum(t.numel() for t in (*model.head.parameters(),) or model.head.state_dict().values())
+    return Result(phase.name, 1, 0, scores, 0.0, moved, boundary, time.monotonic() - began)
 
 
 def how_to_go_on(setting: Setting) -> str:

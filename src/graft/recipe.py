@@ -16,16 +16,22 @@ def _of(default: Any, words: str) -> Any:
     return field(default=default, metadata={"help": words})
 
 
+AUTO = "auto"  # the strategy, and the backbone, that are chosen by measurement
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Values are strings, numbers and None, so a recipe is JSON both ways and `graft fit --recipe` repeats it."""
 
     data: str = field(metadata={"help": "a folder, a .csv or .jsonl file, or a data set by name such as digits"})
     backbone: str = _of(
-        "bundled:tiny64", "the pretrained trunk: torchvision:resnet18, timm:..., local:<file>, bundled:..."
+        AUTO, "the pretrained trunk: torchvision:resnet18, timm:..., local:<file>, bundled:...; auto takes several"
     )
     task: str = _of("classification", "what the labels mean")
-    strategy: str = _of("lp_ft", "what moves, and when: linear_probe, full, lp_ft, gradual, discriminative")
+    strategy: str = _of(AUTO, "what moves, and when: auto measures; or lp_ft, ridge, ... (graft list strategy, probe)")
+    budget: str = _of("10m", "time that auto may take, such as 90s, 10m or 1h")
+    epsilon: float = _of(0.3, "points of gain that are not worth another rung of auto")
+    features: str = _of("last", "what a probe sees: last (stage), or the means of all stages")
     terms: tuple[str, ...] = _of((), "what else is minimised, such as l2_sp(alpha=0.01); may be given several times")
     head: str = _of("linear", "linear or mlp(hidden=(1024, 512), dropout=0.5)")
     loss: str = _of("cross_entropy", "cross_entropy, binary or mse")

@@ -22,6 +22,8 @@ KINDS = {
     "task": "tasks",
     "strategy": "strategies",
     "term": "terms",
+    "probe": "probes",
+    "ranker": "ranking",
 }
 
 

@@ -6,6 +6,8 @@ recipe.json          `graft fit --recipe` repeats it   environment.json    versi
 data.json            counts and fingerprint            splits.jsonl        every sample: split, label, sha256
 issues.json          findings about the data           metrics.jsonl       every phase and epoch
 result.json          the figures                       sealed.json         each opening of the test part
+chosen.json          the recipe that auto came to      ladder.json         its rungs and the verdict
+trials.jsonl         every trial of auto: way, fold, each sample
 manifest.json        sha256 of the files above that a prediction depends on
 ckpt/                checkpoints of the training
 """
@@ -28,10 +30,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from graft import registry
+from graft import build, registry
 from graft.backbones._images import images
 from graft.checkpoint import load_tensors, save_tensors
-from graft.device import environment, seeded
+from graft.device import environment
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.recipe import make as make_recipe
 from graft.spec import Spec, parse
@@ -47,6 +49,7 @@ from graft.store import (
 from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
 SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json", "splits.jsonl")
+CHOSEN = "chosen.json"  # signed where auto has made one
 LOCK = ".lock"
 
 
@@ -58,29 +61,6 @@ class Loaded(NamedTuple):
     task: Task
     classes: tuple[str, ...]
     recipe: Recipe
-
-
-# ------------------------------------------------------------------------------------------------- making the parts
-
-
-def build_backbone(text: str, pretrained: bool = True) -> Backbone:
-    asked = parse(text)
-    source = registry.find("backbone", asked.name)
-    return (asked if pretrained else asked.with_options(pretrained=False)).bind(source)  # type: ignore[no-any-return]
-
-
-def build_task(recipe: Recipe, classes: tuple[str, ...], counts: tuple[int, ...] | None = None) -> Task:
-    """The recipe's general options, then the task's own."""
-    asked = parse(recipe.task)
-    general = {"head": recipe.head, "loss": recipe.loss, "label_smoothing": recipe.label_smoothing,
-               "class_weights": recipe.class_weights, "counts": counts}  # fmt: skip
-    options = {**general, **asked.options}
-    return Spec(asked.name, asked.target, options).bind(registry.find("task", asked.name), classes)  # type: ignore[no-any-return]
-
-
-def build_model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
-    with seeded(recipe.seed, "head"):
-        return Model(backbone, task.head(backbone.info))
 
 
 # --------------------------------------------------------------------------------------------------------- writing
@@ -153,13 +133,19 @@ def parse_name(data: str) -> str:
     return bare.rpartition("/")[2].rpartition(":")[2]
 
 
-def begin(folder: Path, recipe: Recipe, dataset: Dataset, backbone: Backbone) -> None:
-    """Everything that is known before training. Raises ResourceError or UsageError where it cannot be written."""
+def begin_model(folder: Path, backbone: Backbone, chosen: Recipe | None) -> None:
+    """The trunk, and the recipe that auto came to: `chosen.json` repeats it without choosing again."""
+    write_json(folder / "preprocessing.json", backbone.preprocess.json())
+    write_json(folder / "backbone.json", info_json(backbone.info))
+    if chosen:
+        write_json(folder / CHOSEN, chosen.json())
+
+
+def begin(folder: Path, recipe: Recipe, dataset: Dataset) -> None:
+    """Everything that is known of the data. Raises ResourceError or UsageError where it cannot be written."""
     write_json(folder / "recipe.json", recipe.json())
     write_json(folder / "environment.json", environment())
     write_json(folder / "labels.json", list(dataset.classes))
-    write_json(folder / "preprocessing.json", backbone.preprocess.json())
-    write_json(folder / "backbone.json", info_json(backbone.info))
     write_json(folder / "issues.json", [issue.json() for issue in dataset.issues])
     write_json(folder / "data.json", {"name": dataset.name, "fingerprint": fingerprint(dataset), **counts(dataset)})
     lines = [{"key": s.key, "split": s.split, "label": s.label, "sha256": s.digest} for s in dataset.samples]
@@ -170,14 +156,14 @@ def begin(folder: Path, recipe: Recipe, dataset: Dataset, backbone: Backbone) ->
 def save_model(folder: Path, model: Model) -> None:
     with replacing(folder / "model.safetensors") as temporary:
         save_tensors(temporary, model.state_dict())
-    write_sealed_json(
-        folder / "manifest.json", {"format": 1, "files": {name: sha256(folder / name) for name in SIGNED}}
-    )
+    signed = [*SIGNED, *([CHOSEN] if (folder / CHOSEN).exists() else [])]
+    files = {name: sha256(folder / name) for name in signed}
+    write_sealed_json(folder / "manifest.json", {"format": 1, "files": files})
 
 
-def append(folder: Path, event: Json) -> None:
-    """One line of metrics.jsonl."""
-    path = folder / "metrics.jsonl"
+def append(folder: Path, event: Json, name: str = "metrics.jsonl") -> None:
+    """One line of metrics.jsonl, or of another journal of the run."""
+    path = folder / name
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(event) + "\n")
 
@@ -216,12 +202,13 @@ def open_sealed(folder: Path, why: str) -> int:
 def load(folder: Path) -> Loaded:
     """Check every hash, rebuild the network without its original weights, and load the run's own."""
     verify(folder)
-    recipe = make_recipe(read_json(folder / "recipe.json"))
+    chosen = folder / CHOSEN
+    recipe = make_recipe(read_json(chosen if chosen.is_file() else folder / "recipe.json"))
     classes = tuple(read_json(folder / "labels.json"))
     backbone = _rebuild(read_json(folder / "backbone.json"))
     backbone.preprocess = images(read_json(folder / "preprocessing.json"))
-    task = build_task(_without_weights(recipe), classes)
-    model = build_model(recipe, backbone, task)
+    task = build.task(_without_weights(recipe), classes)
+    model = build.model(recipe, backbone, task)
     try:
         model.load_state_dict(load_tensors(folder / "model.safetensors"))
     except RuntimeError as error:

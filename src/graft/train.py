@@ -16,7 +16,7 @@ from typing import Any, final
 from graft.checkpoint import Checkpoints
 from graft.errors import Interrupted
 from graft.features import Feed
-from graft.phase import PhaseRun, Setting, Tell, how_to_go_on
+from graft.phase import PhaseRun, Setting, Tell, how_to_go_on, solve
 from graft.types import Flow, Model, Phase, Recipe, Result, Task
 
 
@@ -64,7 +64,10 @@ class Loop:
         return Result(**stored[1])
 
     def _train(self, number: int, phase: Phase) -> Result:
-        result = PhaseRun(self.setting, number, phase).run()
+        if phase.solve:
+            result = solve(self.setting, phase, phase.solve)
+        else:
+            result = PhaseRun(self.setting, number, phase).run()
         if self.checkpoints:
             self.checkpoints.save_phase(number, self.model.state_dict(), asdict(result))
         self.tell({"event": "phase_done", **asdict(result)})

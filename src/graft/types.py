@@ -135,6 +135,7 @@ class Info:
     parameters: int = 0
     pretrained_on: str = ""
     notes: tuple[str, ...] = ()  # said to the user once
+    source_accuracy: float | None = None  # on what it was pretrained on, where that is known
     config: Json = field(default_factory=dict)  # what an offline rebuild needs beyond `source`
 
 
@@ -164,13 +165,29 @@ class Backbone(nn.Module):
 
     def encode(self, inputs: Inputs, start: int = 0, stop: int | None = None) -> Inputs:
         """Run stages start..stop; a prefix that is frozen runs once and is kept."""
-        x, mask = inputs
         for stage in list(self.stages)[start:stop]:
-            x = stage(x) if mask is None else stage(x, mask)
-        return Inputs(x, mask)
+            inputs = self.encode_one(stage, inputs)
+        return inputs
+
+    @staticmethod
+    def encode_one(stage: nn.Module, inputs: Inputs) -> Inputs:
+        x, mask = inputs
+        return Inputs(stage(x) if mask is None else stage(x, mask), mask)
 
     def forward(self, inputs: Inputs, start: int = 0) -> Features:
         return self.readout(self.encode(inputs, start))
+
+    def every_stage(self, inputs: Inputs) -> Tensor:
+        """(B, D1 + D2 + ...): what the readout makes of each stage's output (Head2Toe, Evci et al. 2022, without its
+        choice of features). Stages without weights, and those whose output has another form than the last, add nothing.
+        """
+        outputs = []
+        for stage in self.stages:
+            inputs = self.encode_one(stage, inputs)
+            outputs.append((any(True for _ in stage.parameters()), inputs))
+        last = outputs[-1][1]
+        views = [out for has_weights, out in outputs[:-1] if has_weights and out.x.ndim == last.x.ndim]
+        return torch.cat([self.readout(out).pooled for out in (*views, last)], 1)
 
 
 # ---------------------------------------------------------------------------------------------- tasks and training
@@ -204,6 +221,7 @@ class Metric(NamedTuple):
 class Task(Protocol):
     """What the labels mean. Only the task knows how its head is called."""
 
+    classes: tuple[str, ...]
     metric: str  # the one that selects; higher is better
     needs: str  # the view its head takes: "pooled", "tokens" or "maps"; only "pooled" can be kept small
 
@@ -211,6 +229,7 @@ class Task(Protocol):
     def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor: ...
     def predict(self, head: nn.Module, features: Features) -> Predictions: ...
     def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]: ...
+    def each(self, predictions: Predictions, targets: Tensor) -> Tensor: ...
     def measure(self, predictions: Predictions, targets: Tensor) -> dict[str, Metric]: ...
     def report(self, predictions: Predictions, targets: Tensor) -> Json: ...
     def rows(self, predictions: Predictions) -> list[Json]: ...
@@ -254,6 +273,7 @@ class Phase:
     epochs: int
     schedule: str | None = None  # None: what the recipe says
     terms: tuple[Term, ...] = ()
+    solve: Callable[[Tensor, Tensor], None] | None = None  # fits the head to features (N, D), targets (N,) in one step
 
 
 @dataclass(frozen=True)
@@ -268,6 +288,18 @@ class Result:
     moved: int  # parameters that were allowed to move
     boundary: int  # stages before it ran once
     seconds: float = 0.0
+
+
+class Probe(Protocol):
+    """A classical head on frozen features: fitted once, kept as named arrays, and evaluated by torch alone."""
+
+    def fit(self, features: Tensor, targets: Tensor, classes: int) -> dict[str, Tensor]:
+        """(N, D) features and (N,) indices -> arrays. A class without samples gets practically no probability."""
+        ...
+
+    def logits(self, arrays: Mapping[str, Tensor], features: Tensor) -> Tensor:
+        """(B, D) -> (B, C); their softmax are the probabilities."""
+        ...
 
 
 Flow = Generator[Phase, Result, None]  # result = yield phase

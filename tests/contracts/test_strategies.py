@@ -19,12 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from graft import augment, phase, registry
+from graft import augment, build, phase, registry
 from graft.backbones.toy import toy
 from graft.checkpoint import Checkpoints
 from graft.errors import Interrupted
 from graft.features import Feed
-from graft.run import build_model, build_task
 from graft.scoring import predict
 from graft.train import Loop
 from graft.types import Dataset, Flow, Json, Model, Phase, Recipe, Result, Sample, Task
@@ -62,10 +61,11 @@ class Job:
     recipe: Recipe = RECIPE
 
     def __post_init__(self) -> None:
-        self.task: Task = build_task(self.recipe, CLASSES)
-        self.model: Model = build_model(self.recipe, toy(), self.task)
+        self.task: Task = build.task(self.recipe, CLASSES)
+        self.model: Model = build.model(self.recipe, toy(), self.task)
         self.events: list[Json] = []
         self.results: list[Result] = []
+        self.last: State = {}  # at the end of the last phase: what comes after it may fold or average weights
 
     def flow(self) -> Flow:
         function = registry.find("strategy", self.strategy)
@@ -85,6 +85,8 @@ class Job:
             if len(self.events) == kill_at:
                 raise Killed
             self.events.append(event)
+            if event["event"] == "phase_done":
+                self.last = self.state()
 
         loop = Loop(self.model, self.task, self.feed(TRAIN), self.feed(VALID), self.recipe,
                     Checkpoints(ckpt) if ckpt else None, tell)  # fmt: skip
@@ -127,7 +129,7 @@ def test_runs_to_the_end_and_every_phase_has_a_result(done: Job) -> None:
     assert done.results
     for result in done.results:
         assert result.moved > 0 and 0 <= result.boundary <= len(done.model.backbone.stages)
-        assert result.epochs >= 1 and 0 <= result.best_epoch < result.epochs
+        assert result.epochs >= 1 and -1 <= result.best_epoch < result.epochs
         assert 0 <= result.valid["accuracy"] <= 1 and np.isfinite(result.train_loss)
 
 
@@ -136,6 +138,8 @@ def test_afterwards_the_model_predicts_what_the_last_result_says(done: Job) -> N
     assert predictions.values.shape == (len(VALID), len(CLASSES))
     assert torch.allclose(predictions.values.sum(1), torch.ones(len(VALID)))
     assert not done.model.training
+    if differing(done.last, done.state()):
+        return  # an average, which no phase has scored
     score = done.task.score(predictions, VALID.targets())
     last = done.results[-1].valid
     assert score["accuracy"] == pytest.approx(last["accuracy"])
@@ -156,12 +160,18 @@ def test_what_is_frozen_does_not_move_and_what_moves_does(strategy: str) -> None
                 return
             before = job.state()
             result = yield phase
-            _check_phase(job.model, phase, differing(before, job.state()))
+            if result.best_epoch < 0:  # every epoch was worse than the start, and that is what stays
+                assert differing(before, job.state()) == []
+            else:
+                _check_phase(job.model, phase, differing(before, job.state()))
 
     job.run(watched())  # type: ignore[arg-type]
 
 
 def _check_phase(model: Model, phase: Phase, changed: list[str]) -> None:
+    if phase.solve:
+        assert not phase.groups and changed and all(name.startswith("head.") for name in changed)
+        return
     moving = {id(p) for group in phase.groups for p in group.params}
     parts = {f"backbone.stages.{i}": stage for i, stage in enumerate(model.backbone.stages)} | {"head": model.head}
     allowed = {name for name, p in model.named_parameters() if id(p) in moving}
@@ -176,10 +186,14 @@ def test_the_boundary_is_the_number_of_frozen_stages_at_the_input(done: Job) -> 
     total = [sum(p.numel() for p in stage.parameters()) for stage in done.model.backbone.stages]
     head = sum(p.numel() for p in done.model.head.parameters())
     for result in done.results:
-        assert result.moved == head + sum(total[result.boundary :])
+        most = head + sum(total[result.boundary :])  # a strategy may move only some of a stage, such as its norms
+        assert head <= result.moved <= most
+        assert result.boundary == len(total) or total[result.boundary] > 0
 
 
 def test_another_seed_differs(done: Job) -> None:
+    if not any(result.train_loss > 0 and result.best_epoch >= 0 for result in done.results):
+        pytest.skip("what is left was solved in one step, and nothing in that is random")
     assert differing(done.state(), trained(done.strategy, replace(RECIPE, seed=1)).state())
 
 

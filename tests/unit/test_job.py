@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import graft
-from graft import api, job, run
+from graft import api, build, job, run
 from graft.errors import DataError, Interrupted, UsageError
 from graft.train import Loop
 from graft.types import Flow, Result
@@ -65,9 +65,9 @@ def test_labels_of_the_sealed_part_are_used_once_and_counted_before(
 ) -> None:
     """Baselines, too, are compared with the sealed labels only after the opening is on the record."""
     said: list[str] = []
-    measure, opening = job.run.build_task, run.open_sealed
+    measure, opening = build.task, run.open_sealed
 
-    def build(*args: Any, **kwargs: Any) -> Any:
+    def built(*args: Any, **kwargs: Any) -> Any:
         task = measure(*args, **kwargs)
         inner = task.measure
 
@@ -78,7 +78,7 @@ def test_labels_of_the_sealed_part_are_used_once_and_counted_before(
         task.measure = told  # type: ignore[method-assign]
         return task
 
-    monkeypatch.setattr(run, "build_task", build)
+    monkeypatch.setattr(build, "task", built)
     monkeypatch.setattr(run, "open_sealed", lambda *a: said.append("opened") or opening(*a))  # type: ignore[func-returns-value]
     result = graft.fit(str(flowers), **FAST)
     assert said == ["measure", "opened", "measure", "measure", "measure"]  # valid; then test, majority, centroid

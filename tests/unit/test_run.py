@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from graft import api, run
+from graft import api, build, run
 from graft.backbones.toy import toy
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.recipe import Recipe, make
@@ -178,10 +178,10 @@ def test_recipes_are_json_both_ways() -> None:
 
 def test_the_head_depends_on_the_seed_alone() -> None:
     recipe = Recipe("x", backbone="toy")
-    task = run.build_task(recipe, ("a", "b"))
+    task = build.task(recipe, ("a", "b"))
     heads = []
     for state, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(state)
-        head = run.build_model(replace(recipe, seed=seed), toy(), task).head
+        head = build.model(replace(recipe, seed=seed), toy(), task).head
         heads.append(torch.cat([p.flatten() for p in head.parameters()]))
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])

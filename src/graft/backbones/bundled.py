@@ -16,6 +16,7 @@ from graft.store import sha256 as file_sha256
 from graft.types import Backbone, Info
 
 FOLDER = Path(__file__).parent / "weights"
+DEFAULT = "bundled:tiny64"
 
 
 def names() -> list[str]:
@@ -38,6 +39,8 @@ def bundled(name: str, *, pretrained: bool = True) -> Backbone:
                  for key, value in load_tensors(FOLDER / f"{name}.safetensors").items()}  # fmt: skip
         made.load_state_dict(state)
         sha256 = digest(state.items())
-    made.info = Info(Spec("bundled", name), made.info.modality, made.info.dim, card["licence"], sha256,
-                     made.info.parameters, card.get("pretrained_on", card["data"]) if pretrained else "")  # fmt: skip
+    source = Spec("bundled", name, {} if pretrained else {"pretrained": False})
+    made.info = Info(source, made.info.modality, made.info.dim, card["licence"], sha256, made.info.parameters,
+                     card.get("pretrained_on", card["data"]) if pretrained else "",
+                     source_accuracy=card["valid"]["accuracy"]["value"] if pretrained else None)  # fmt: skip
     return made

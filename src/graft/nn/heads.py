@@ -58,6 +58,25 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(widths[-1], out))
 
 
+def last_linear(head: nn.Module) -> nn.Linear:
+    """The linear layer of a `linear` head. Raises UsageError for any other head."""
+    layer = head[-1] if isinstance(head, nn.Sequential) and len(head) <= 2 else head
+    if not isinstance(layer, nn.Linear):
+        raise UsageError("only a linear head can start from a closed form", "leave --head out, or say start=None")
+    return layer
+
+
+@torch.no_grad()
+def set_affine(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Make a `linear` head compute weight (C, D) @ x + bias (C,) of the features as they come."""
+    layer = last_linear(head)
+    scale = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], Standardize) else None
+    if scale is not None:
+        weight, bias = weight * scale.deviation, bias + weight @ scale.mean.to(weight.dtype)
+    layer.weight.copy_(weight)  # closed forms are float64
+    layer.bias.copy_(bias)
+
+
 HEADS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp}
 
 

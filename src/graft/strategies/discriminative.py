@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graft import parts
 from graft.strategies.linear_probe import linear_probe
+from graft.strategies.solved import solved
 from graft.types import Flow, Group, Model, Phase
 
 
@@ -14,9 +15,21 @@ def rates(model: Model, lr: float, decay: float) -> tuple[Group, ...]:
 
 
 def discriminative(
-    model: Model, *, head_epochs: int = 5, epochs: int = 10, head_lr: float = 1e-2, lr: float = 3e-3, decay: float = 2.6
+    model: Model,
+    *,
+    head_epochs: int = 5,
+    epochs: int = 10,
+    head_lr: float = 1e-2,
+    lr: float = 3e-3,
+    decay: float = 2.6,
+    start: str | None = None,
 ) -> Flow:
-    """A short probe first, then all stages at rates that fall by `decay` (2.6 in the paper) towards the input."""
-    if head_epochs:
+    """A short probe first, then all stages at rates that fall by `decay` (2.6 in the paper) towards the input.
+
+    `start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`.
+    """
+    if start:
+        yield from solved(model, probe=start)
+    elif head_epochs:
         yield from linear_probe(model, epochs=head_epochs, lr=head_lr)
     yield Phase("all, discriminative", rates(model, lr, decay), epochs)

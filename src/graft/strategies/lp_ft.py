@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from graft.strategies.full import full
 from graft.strategies.linear_probe import linear_probe
+from graft.strategies.solved import solved
 from graft.types import Flow, Model
 
 
@@ -21,6 +22,8 @@ def lp_ft(
     head_lr: float = 1e-2,
     lr: float = 1e-3,
     last: int | None = None,
+    start: str | None = None,
 ) -> Flow:
-    yield from linear_probe(model, epochs=head_epochs, lr=head_lr)
+    """`start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`."""
+    yield from solved(model, probe=start) if start else linear_probe(model, epochs=head_epochs, lr=head_lr)
     yield from full(model, epochs=epochs, lr=lr, head_lr=lr, last=last)

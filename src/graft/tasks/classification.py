@@ -98,6 +98,10 @@ class Classification:
             figures["top5"] = _metrics.top(values, truth, 5) / len(truth)
         return figures
 
+    def each(self, predictions: Predictions, targets: Tensor) -> Tensor:
+        """(N,) what each sample adds to the metric: 1 where its label is right. Their mean is the accuracy."""
+        return (predictions.values.argmax(1).cpu() == targets.cpu()).double()
+
     def measure(self, predictions: Predictions, targets: Tensor) -> dict[str, Metric]:
         """Figures with 95 % intervals: Wilson's for rates of samples, the bootstrap for the others."""
         values, truth = self._labelled(predictions, targets)

@@ -1,0 +1,181 @@
+"""Ways measured within a budget: as many folds as there is time for, hopeless ones left early, the best one known.
+
+Every comparison is paired over the folds that two ways share. Before each training it is made sure that the final one,
+on all samples, still fits into the budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from graft import parts
+from graft.averages import States
+from graft.clock import Clock
+from graft.console import Console, duration
+from graft.errors import GraftError, ResourceError, UsageError
+from graft.features import memory_budget
+from graft.paired import SPLITS, Gain, Hits, gain, score
+from graft.trials import PASSES, OutOfTime, Trials, Way, batch_for, epochs_for
+from graft.types import Model
+
+FIRST = 3  # folds after which the rivals of a race are told apart, and a hopeless one is left
+SAFETY = 1.3  # the final training takes that much longer than one on a fold: it has more samples
+SLACK = 0.02  # of the budget, left for saving and the last predictions
+CHEAP = 0.03  # of the budget, that one way without training may take
+BACKWARD = 4.0  # the cost of training on a sample, in forward passes, until it has been measured
+
+
+@final
+@dataclass
+class Contest:
+    """`best` is the way that is kept so far; `probe`, the best one without training, is the mark for all others."""
+
+    trials: Trials
+    clock: Clock
+    console: Console
+    best: Way = Way("", "")
+    probe: Way = Way("", "")
+    states: States = field(default_factory=dict)
+    honest: dict[Way, Hits] = field(default_factory=dict)  # of averages: each fold's was chosen on the other folds
+    notes: list[str] = field(default_factory=list)
+
+    def hits(self, way: Way) -> Hits:
+        return self.honest.get(way) or self.trials.hits.get(way, {})
+
+    def gain(self, a: Way, b: Way) -> Gain:
+        return gain(self.hits(a), self.hits(b), self.trials.folds)
+
+    def score(self, way: Way, half: str = "A") -> float:
+        """On all folds; a way that has seen only some is placed by its paired difference from the best probe there."""
+        whole = len(self.hits(way)) == len(self.trials.folds)
+        if whole or not self.probe.strategy:
+            return score(self.hits(way), self.trials.folds, half)
+        return score(self.hits(self.probe), self.trials.folds, half) + self.gain(way, self.probe).value
+
+    def left(self) -> float:
+        """Seconds until the final training of the best way must begin."""
+        return self.clock.left(SAFETY * self._typical(self.best) + SLACK * self.clock.budget)
+
+    # -------------------------------------------------------------------------------------------- without training
+
+    def open(self, trunks: Sequence[str]) -> tuple[str, ...]:
+        """Features of the whole pool from each trunk, as far as half of the budget goes; which trunks those are.
+
+        Raises UsageError when the budget is too small for the first one.
+        """
+        opened: list[str] = []
+        for text in trunks:
+            needed = self.trials.milliseconds(text) * len(self.trials.pool) / 1000
+            if needed > (0.5 if opened else 0.8) * self.left():
+                if not opened:
+                    raise too_little(self.clock, f"the features of {text}, which take about {duration(needed)}")
+                self.notes.append(f"{text} was left out: its features take about {duration(needed)}")
+                continue
+            self.trials.open(text, self.console)
+            opened.append(text)
+        return tuple(opened)
+
+    def measure(self, way: Way) -> bool:
+        """All folds of a way without training; whether they are there. A way that is too slow is left out and noted."""
+        missing = self.trials.missing(way)
+        for number, fold in enumerate(missing):
+            expected = self._typical(way) * (len(missing) - number)
+            if self.left() < 0 or (number and expected > CHEAP * self.clock.budget):
+                return self._drop(way, "left out: it takes too long for this budget")
+            try:
+                self.trials.measure(way, fold)
+            except GraftError as error:  # such as a probe that cannot be fitted to these data
+                return self._drop(way, str(error))
+        return True
+
+    def _drop(self, way: Way, why: str) -> bool:
+        self.notes.append(f"{way}: {why}")
+        self.trials.hits.pop(way, None)
+        return False
+
+    # ----------------------------------------------------------------------------------------------------- training
+
+    def plan(self, ways: int, within: float, passes: int = PASSES, most: int = 60) -> tuple[int, int]:
+        """Epochs and batch size of a training, such that a race of so many ways fits into `within` seconds."""
+        samples, count = len(self.trials.folds[0].train), len(self.trials.folds)
+        first = min(FIRST, count)
+        each = within / (first * ways + count - first + SAFETY)
+        affordable = each / (BACKWARD * self.trials.milliseconds(self.best.backbone) / 1000)
+        return epochs_for(samples, min(passes, int(affordable)), most), batch_for(
+            samples, self.trials.recipe.batch_size
+        )
+
+    def race(self, name: str, ways: Sequence[Way], within: float, most: int = 2 * SPLITS) -> Way | None:
+        """Successive halving over folds: all ways on the first few, then the best one on the rest. None: no time."""
+        until, count = time.monotonic() + within, min(most, len(self.trials.folds))
+        first = min(FIRST, count)
+        with self.console.phase(name, first * len(ways) + count - first, "trainings") as bar:
+            told = _counter(bar)
+            ready = [way for way in ways if self._run(way, range(first), until, told)]
+            if not ready:
+                return None
+            winner = max(ready, key=self.score)
+            self._run(winner, range(first, count), until, told)
+        return winner
+
+    def _run(self, way: Way, folds: Iterable[int], until: float, told: Callable[[], None]) -> bool:
+        """Whether the way has an outcome on all `folds`; one that is clearly worse is left before it has."""
+        for k in folds:
+            if k in self.hits(way):
+                continue
+            typical = self._typical(way)
+            if self._hopeless(way) or typical > self._time(until, typical):
+                return False
+            try:
+                trained = self.trials.measure(way, k, lambda spent: self._time(until, spent) < 0)
+            except OutOfTime:
+                return False
+            except (UsageError, ResourceError) as error:  # no normalisation layers; a diverged training
+                return self._drop(way, str(error))
+            self._remember(way, k, trained)
+            told()
+        return True
+
+    def _typical(self, way: Way) -> float:
+        """Seconds of one fold."""
+        return self.trials.seconds.get(way, 0.0) / max(1, len(self.hits(way)))
+
+    def _time(self, until: float, typical: float) -> float:
+        """Seconds for one more fold, if the final training of the way is to follow."""
+        return min(until - time.monotonic(), self.clock.left(SAFETY * typical + SLACK * self.clock.budget))
+
+    def _hopeless(self, way: Way) -> bool:
+        """A control is measured all the same: that it is worse is what it is there to show."""
+        return len(self.hits(way)) >= FIRST and pretrained(way) and self.gain(way, self.best).upper < 0
+
+    def _remember(self, way: Way, fold: int, trained: Model | None) -> None:
+        """Weights for the averages, as long as they fit into memory."""
+        if trained is None or not pretrained(way):
+            return
+        size = sum(tensor.numel() * tensor.element_size() for tensor in trained.state_dict().values())
+        if size * (len(self.states) + 1) < memory_budget() / 2:
+            self.states[way, fold] = {name: tensor.cpu() for name, tensor in parts.snapshot(trained).items()}
+
+
+def pretrained(way: Way) -> bool:
+    return "pretrained=False" not in way.backbone
+
+
+def too_little(clock: Clock, what: str) -> UsageError:
+    more = max(1, -int(-3 * clock.budget // 60))
+    what = f"a budget of {duration(clock.budget)} is too small for {what}"
+    return UsageError(what, f"--budget {more}m, or a smaller --backbone")
+
+
+def _counter(bar: Callable[[int], None]) -> Callable[[], None]:
+    done = 0
+
+    def told() -> None:
+        nonlocal done
+        done += 1
+        bar(done)
+
+    return told

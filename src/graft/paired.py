@@ -1,0 +1,153 @@
+"""Ways compared on the same samples: folds, the gain of one over another with its interval, choices that do not peek.
+
+Small data: five folds, twice, with other shuffles. The ten differences are not independent, as the training parts
+overlap: their variance is corrected for that (Nadeau & Bengio 2003, Machine Learning 52). Larger data: one validation
+part in two halves, A to choose by and B to report on, with the paired bootstrap over the samples of B.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+from sklearn.model_selection import StratifiedGroupKFold
+
+from graft.errors import DataError
+from graft.types import Dataset
+
+Array = NDArray[np.float64]
+Key = TypeVar("Key", bound=Hashable)
+Rows = NDArray[np.int64]
+Hits = dict[int, Array]  # fold -> what each of its test samples adds to the score (n,)
+SMALL = 2000  # samples below which folds are worth their time
+SPLITS, REPEATS = 5, 2
+
+
+class Fold(NamedTuple):
+    """Rows of the pool to fit on, and rows to score. `report` (n,) marks half B of the latter; for folds it is all."""
+
+    train: Rows
+    test: Rows
+    report: NDArray[np.bool_]
+
+
+class Gain(NamedTuple):
+    """A difference of scores, its 95 % interval, and the one-sided 90 % bounds that decide a climb."""
+
+    value: float
+    low: float
+    high: float
+    lower: float
+    upper: float
+    folds: int
+
+    @property
+    def real(self) -> bool:
+        """Beyond noise: the one-sided 90 % lower bound lies above 0."""
+        return self.lower > 0
+
+
+def folds(dataset: Dataset, share: float, seed: int) -> tuple[Fold, ...]:
+    """Folds of a data set without its test part. Groups are never divided; a given valid part of large data is used.
+
+    Raises DataError where a choice would be made by nothing: fewer than two samples of all classes but one.
+    """
+    targets = dataset.targets().numpy()
+    counts = np.bincount(targets[targets >= 0], minlength=len(dataset.classes))
+    if np.sort(counts)[-2] < 2:
+        what = f"{len(dataset)} samples of {len(dataset.classes)} classes are too few to choose by"
+        raise DataError(what, "add samples, or name the way yourself: --strategy centroid")
+    groups = _groups(dataset)
+    if len(dataset) < SMALL:
+        splits = int(np.clip(np.median(counts[counts > 0]), 2, SPLITS))
+        splits = min(splits, len(np.unique(groups)))
+        found = [f for repeat in range(REPEATS) for f in _folds(targets, groups, splits, 1000 * seed + repeat)]
+        return tuple(Fold(train, test, np.ones(len(test), bool)) for train, test in found)
+    return (_halves(dataset, targets, groups, share, seed),)
+
+
+def _halves(dataset: Dataset, targets: Rows, groups: Rows, share: float, seed: int) -> Fold:
+    given = np.array([sample.split == "valid" for sample in dataset.samples])
+    if given.any():
+        train, test = np.flatnonzero(~given), np.flatnonzero(given)
+    else:
+        train, test = _folds(targets, groups, max(2, round(1 / share)), 1000 * seed)[0]
+    half = _folds(targets[test], groups[test], 2, 1000 * seed + 1)[0][1]
+    report = np.zeros(len(test), bool)
+    report[half] = True
+    return Fold(train, test, report)
+
+
+def _folds(targets: Rows, groups: Rows, splits: int, seed: int) -> list[tuple[Rows, Rows]]:
+    with warnings.catch_warnings():  # a class with fewer samples than folds: the audit has said so
+        warnings.simplefilter("ignore")
+        cut = StratifiedGroupKFold(splits, shuffle=True, random_state=seed)
+        found = cut.split(np.zeros(len(targets)), targets, groups)
+        return [(train, test) for train, test in found if len(train) and len(test)]
+
+
+def _groups(dataset: Dataset) -> Rows:
+    names = [sample.group or f"{i}" for i, sample in enumerate(dataset.samples)]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+# -------------------------------------------------------------------------------------------------------- comparing
+
+
+def gain(a: Hits, b: Hits, folds: Sequence[Fold]) -> Gain:
+    """Score of `a` less that of `b` on the folds that both have; one fold is a held-out part."""
+    shared = sorted(a.keys() & b.keys())
+    if len(folds) == 1:
+        return bootstrapped((a[0] - b[0])[folds[0].report])
+    means = np.array([(a[k] - b[k]).mean() for k in shared])
+    ratio = float(np.mean([len(folds[k].test) / len(folds[k].train) for k in shared])) if shared else 0.0
+    return corrected(means, ratio)
+
+
+def corrected(differences: Array, ratio: float) -> Gain:
+    """(J,) differences of J resamples, `ratio` = test / train size: Student's t with J - 1 degrees of freedom and the
+    variance (1/J + ratio) s^2. With one difference nothing is known of the noise."""
+    count = len(differences)
+    if count < 2:
+        value = float(differences.mean()) if count else 0.0
+        return Gain(value, -1.0, 1.0, -1.0, 1.0, count)
+    value, error = float(differences.mean()), float(np.sqrt((1 / count + ratio) * differences.var(ddof=1)))
+    wide, narrow = (float(student.ppf(q, count - 1)) * error for q in (0.975, 0.9))
+    return Gain(value, value - wide, value + wide, value - narrow, value + narrow, count)
+
+
+def bootstrapped(differences: Array, samples: int = 2000) -> Gain:
+    """(n,) differences of paired samples -> their mean with percentile bounds; seeded."""
+    rng = np.random.default_rng(0)
+    step = max(1, 4_000_000 // len(differences))
+    means = [differences[rng.integers(0, len(differences), (min(step, samples - start), len(differences)))].mean(1)
+             for start in range(0, samples, step)]  # fmt: skip
+    low, lower, upper, high = np.quantile(np.concatenate(means), (0.025, 0.1, 0.9, 0.975))
+    return Gain(float(differences.mean()), float(low), float(high), float(lower), float(upper), 1)
+
+
+def score(hits: Hits, folds: Sequence[Fold], half: str = "B") -> float:
+    """The mean score; of one held-out part, that on half A (to choose by) or B (to report)."""
+    if len(folds) == 1:
+        chosen = folds[0].report if half == "B" else ~folds[0].report
+        return float(hits[0][chosen].mean())
+    return float(np.mean([each.mean() for each in hits.values()]))
+
+
+def without_peeking(candidates: Mapping[Key, Hits], folds: Sequence[Fold]) -> tuple[Key, Hits]:
+    """The best of several candidates, and what choosing so is worth: each fold is scored with the candidate that the
+    OTHER folds choose, a held-out part with the one that half A chooses. The first candidate wins ties."""
+    means = {key: {k: each.mean() for k, each in hits.items()} for key, hits in candidates.items()}
+    if len(folds) == 1:
+        best = max(candidates, key=lambda key: score(candidates[key], folds, "A"))
+        return best, candidates[best]
+    best = max(candidates, key=lambda key: np.mean(list(means[key].values())))
+    made: Hits = {}
+    for k in candidates[best]:
+        others = {key: np.mean([m for j, m in found.items() if j != k]) for key, found in means.items()}
+        made[k] = candidates[max(others, key=lambda key: others[key])][k]
+    return best, made

@@ -1,0 +1,36 @@
+"""The probes that come to one linear layer: standardised for the fit, and the standardisation folded in afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from graft.probes._data import Array, Labels, known, offset, standardized
+
+Solve = Callable[[Array, Labels], tuple[Array, Array]]  # z (N, D), y (N,) -> weight (K, D), bias (K,)
+
+
+@final
+@dataclass(frozen=True)
+class Affine:
+    """Arrays: weight (C, D) and bias (C,), float64; a class without samples has a weight of zeros."""
+
+    solve: Solve
+
+    def fit(self, features: Tensor, targets: Tensor, classes: int) -> dict[str, Tensor]:
+        data = known(features, targets, classes)
+        z, mean, deviation = standardized(data.x)
+        slopes, start = self.solve(z, data.y)
+        slopes = slopes / deviation
+        weight, bias = torch.zeros(classes, len(mean), dtype=torch.float64), offset(data.present, classes)
+        weight[bias == 0] = torch.from_numpy(slopes)
+        bias[bias == 0] = torch.from_numpy(start - slopes @ mean)
+        return {"weight": weight, "bias": bias}
+
+    def logits(self, arrays: Mapping[str, Tensor], features: Tensor) -> Tensor:
+        return F.linear(features.to(arrays["weight"].dtype), arrays["weight"], arrays["bias"])

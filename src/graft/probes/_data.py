@@ -1,0 +1,83 @@
+"""What every probe does before it fits: check, order, standardise, and leave out the classes without samples."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graft.errors import DataError, UsageError
+from graft.nn.heads import Standardize
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+ABSENT = -1e4  # the logit of a class without samples: its probability is 0, and half precision can hold it
+FLOOR = 1e-12  # the least probability that a vote or a share of trees is taken for: log 0 is no logit
+
+
+class Known(NamedTuple):
+    """A training set in an order that depends on nothing but its content, so no probe depends on how it came."""
+
+    x: Array  # (N, D)
+    y: Labels  # (N,) positions in `present`
+    present: Labels  # (K,) classes that have samples, ascending
+
+
+def known(features: Tensor, targets: Tensor, classes: int) -> Known:
+    """(N, D) features of any float type and (N,) indices. DataError for what no probe can be fitted to."""
+    x, y = features.detach().cpu().double().numpy() + 0.0, targets.detach().cpu().numpy()  # + 0.0: -0.0 becomes 0.0
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise DataError(f"features {x.shape} do not belong to targets {y.shape}", "give (N, D) features, (N,) targets")
+    if not np.isfinite(x).all():
+        row = int((~np.isfinite(x).all(1)).argmax())
+        raise DataError(f"the features of sample {row} are not finite", "leave the sample out, or extract in fp32")
+    if len(y) and not 0 <= y.min() <= y.max() < classes:
+        raise DataError(f"targets from {y.min()} to {y.max()} are not indices of {classes} classes",
+                        "leave out samples without a label")  # fmt: skip
+    present, index = np.unique(y, return_inverse=True)
+    if len(present) < 2:
+        raise DataError(f"the samples are of {len(present)} class: nothing to tell apart", "label a second class")
+    order = sorted(range(len(x)), key=lambda row: (hashlib.blake2b(x[row].tobytes()).digest(), index[row]))
+    return Known(x[order], index[order].astype(np.int64), present.astype(np.int64))
+
+
+def standardized(x: Array) -> tuple[Array, Array, Array]:
+    """(N, D) -> z (N, D), mean (D,) and deviation (D,) as the heads do it, in float64: z = (x - mean) / deviation."""
+    layer = Standardize(x.shape[1]).double()
+    layer.fit(torch.from_numpy(x))
+    mean, deviation = layer.mean.numpy(), layer.deviation.numpy()
+    return (x - mean) / deviation, mean, deviation
+
+
+def offset(present: Labels, classes: int) -> Tensor:
+    """(C,): 0 for a class that has samples, ABSENT for one that has none."""
+    column = torch.full((classes,), ABSENT, dtype=torch.float64)
+    column[torch.from_numpy(present)] = 0.0
+    return column
+
+
+def spread(scores: Tensor, offsets: Tensor) -> Tensor:
+    """Scores (B, K) of the present classes -> logits (B, C), ABSENT elsewhere."""
+    logits = offsets.expand(len(scores), -1).clone()
+    logits[:, offsets == 0] = scores
+    return logits
+
+
+def squares(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of (B, D) and (S, D) -> (B, S)."""
+    return (a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * (a @ b.T)).clamp(min=0)
+
+
+def positive(name: str, value: float | None) -> None:
+    """UsageError unless an option is a positive number, or None where the data choose it."""
+    if value is not None and not 0 < value < float("inf"):
+        raise UsageError(f"{name}={value} is not a positive number", f"choose {name} > 0")
+
+
+def tensors(**arrays: Any) -> dict[str, Tensor]:
+    """Named arrays as tensors with their own memory."""
+    return {name: torch.tensor(np.asarray(array)) for name, array in arrays.items()}

@@ -1,0 +1,17 @@
+"""Move only the scales and shifts of the normalisation layers (Frankle et al. 2021, arXiv:2003.00152), and the head.
+
+A few thousand parameters: it adapts what each channel says to new inputs, and cannot forget much.
+"""
+
+from __future__ import annotations
+
+from graft import parts
+from graft.strategies.solved import solved
+from graft.types import Flow, Model, Phase
+
+
+def norm_affine(model: Model, *, epochs: int = 10, lr: float = 3e-3, start: str = "logistic") -> Flow:
+    """`start`: the probe that the head begins as."""
+    layers = parts.norms(model)
+    yield from solved(model, probe=start)
+    yield Phase("norms", (parts.group(parts.head(model), lr), parts.group(layers, lr)), epochs)

@@ -1,0 +1,15 @@
+"""Solve the linear head in one step on frozen features: regularised logistic regression (Cox 1958), or another probe.
+
+What follows then starts from the best linear head there is, instead of one that was trained for a few epochs
+(Kumar et al. 2022, arXiv:2202.10054, ask for exactly this).
+"""
+
+from __future__ import annotations
+
+from graft import parts
+from graft.types import Flow, Model, Phase
+
+
+def solved(model: Model, *, probe: str = "logistic") -> Flow:
+    """`probe`: logistic, ridge or svm_linear."""
+    yield Phase(f"head, {probe}", (), 0, solve=parts.solver(model, probe))

@@ -1,0 +1,241 @@
+"""Ways measured on the same folds of the same samples: what `auto` and `graft compare` stand on.
+
+A way is a trunk with a strategy. Its outcome on a fold is what each test sample of the fold adds to the score, so that
+any two ways can be compared in pairs. Nothing here sees the sealed test part.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graft import augment, build, parts, run
+from graft.console import Console
+from graft.device import pick, precision, seeded
+from graft.features import Cache, Feed
+from graft.nn.heads import Standardize
+from graft.paired import Array, Fold, Hits
+from graft.scoring import predict
+from graft.spec import parse
+from graft.train import Loop
+from graft.types import Backbone, Dataset, Features, Json, Model, Predictions, Recipe, Task
+
+TRIALS = "trials.jsonl"
+PASSES, SCRATCH_PASSES = 8_000, 30_000  # samples that a network should see, however few there are
+Abort = Callable[[float], bool]  # seconds spent on this fold -> whether to give it up
+
+
+class OutOfTime(Exception):
+    """A trial that the budget does not allow to finish; its fold counts for nothing."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to solve the task. Two ways with equal fields are the same, and are measured once."""
+
+    backbone: str
+    strategy: str
+    features: str = "last"
+    terms: tuple[str, ...] = ()
+    batch_size: int | None = None
+
+    def __str__(self) -> str:
+        extra = " of all stages" if self.features == "stages" else ""
+        return f"{parse(self.strategy).name}{extra} on {self.backbone}"
+
+    def recipe(self, base: Recipe) -> Recipe:
+        """What `graft fit --recipe` repeats: no validation part, as nothing is left to be chosen by it."""
+        terms = () if build.is_probe(self.strategy) else (*self.terms, *base.terms)
+        return replace(base, backbone=self.backbone, strategy=self.strategy, features=self.features, terms=terms,
+                       batch_size=self.batch_size or base.batch_size, valid=0.0)  # fmt: skip
+
+
+@dataclass
+class Trunk:
+    """A trunk as it came, before the pool of samples; `features` are kept by their view."""
+
+    backbone: Backbone
+    feed: Feed
+    features: dict[str, Tensor] = field(default_factory=dict)
+
+    def view(self, needs: str) -> Tensor:
+        """(N, D) features of the whole pool."""
+        if needs not in self.features:
+            everything = torch.arange(len(self.feed))
+            feed = self.feed if needs == "pooled" else self.feed.part(everything, self.backbone, needs=needs)
+            self.backbone.eval()
+            self.features[needs] = feed.pooled()
+        return self.features[needs]
+
+
+@final
+class Trials:
+    """Outcomes of ways on folds, kept in memory and, line by line, in the run folder."""
+
+    def __init__(self, recipe: Recipe, pool: Dataset, folds: tuple[Fold, ...], folder: Path | None = None) -> None:
+        self.recipe, self.pool, self.folds, self.folder = recipe, pool, folds, folder
+        self.targets = pool.targets()
+        self.device = pick(recipe.device)
+        self.trunks: dict[str, Trunk] = {}
+        self.hits: dict[Way, Hits] = {}
+        self.seconds: dict[Way, float] = {}
+        self._load()
+
+    # ---------------------------------------------------------------------------------------------------- the trunks
+
+    def trunk(self, text: str) -> Trunk:
+        """Built once, with the seed of the recipe for what is random in it."""
+        if text not in self.trunks:
+            with seeded(self.recipe.seed, "backbone"):
+                backbone = build.backbone(text)
+            dtype = precision(self.recipe.precision, self.device)
+            feed = Feed(self.pool, backbone, device=self.device, dtype=dtype, seed=self.recipe.seed,
+                        views=self.recipe.views, cache=Cache.default())  # fmt: skip
+            self.trunks[text] = Trunk(backbone.to(self.device), feed)
+        return self.trunks[text]
+
+    def open(self, text: str, console: Console) -> None:
+        """The features of the whole pool, with a bar."""
+        trunk, total = self.trunk(text), len(self.pool)
+        with console.phase("features", total, "samples") as bar:
+            trunk.feed.tell = lambda done, _: bar(done, text)
+            trunk.view("pooled")
+            bar(total, text)
+        trunk.feed.tell = None
+
+    def milliseconds(self, text: str, few: int = 32) -> float:
+        """Time of one sample through a trunk, decoding left out; the faster of two batches."""
+        trunk, rows = self.trunk(text), torch.arange(min(few, len(self.pool)))
+        trunk.backbone.eval()
+        times = []
+        for _ in range(2):
+            inputs = trunk.feed.part(rows, trunk.backbone).batch(rows, 0)
+            began = time.perf_counter()
+            with torch.inference_mode():
+                trunk.backbone(inputs)
+            times.append(time.perf_counter() - began)
+        return 1000 * min(times) / len(rows)
+
+    # ---------------------------------------------------------------------------------------------------- the trials
+
+    def measure(self, way: Way, fold: int, abort: Abort | None = None) -> Model | None:
+        """Fit on the fold's training rows and score its test rows; returns the trained model, None for a probe."""
+        began, trained = time.monotonic(), None
+        if build.is_probe(way.strategy):
+            probabilities = self._probe(way, self.folds[fold])
+        else:
+            trained = self.train(way, fold, abort)
+            probabilities = self.predict(trained, way, fold)
+        self.keep(way, fold, self._each(probabilities, fold), time.monotonic() - began)
+        return trained
+
+    def train(self, way: Way, fold: int, abort: Abort | None = None) -> Model:
+        """A fresh copy of the trunk, trained by the way's strategy. Raises OutOfTime when `abort` says so."""
+        recipe, trunk = way.recipe(self.recipe), self.trunk(way.backbone)
+        backbone = copy.deepcopy(trunk.backbone)
+        rows, task = torch.from_numpy(self.folds[fold].train), self._task(recipe, fold)
+        model = build.model(recipe, backbone, task).to(self.device)
+        fit_scale(model, trunk.view("pooled")[rows])
+        train = trunk.feed.part(rows, backbone, augment.build(recipe.augment))
+        nothing = trunk.feed.part(rows[:0], backbone)
+        began = time.monotonic()
+
+        def tell(event: Json) -> None:
+            if abort and event["event"] == "step" and abort(time.monotonic() - began):
+                raise OutOfTime
+
+        Loop(model, task, train, nothing, recipe, None, tell).run(build.flow(recipe, model))
+        return model.eval()
+
+    def predict(self, model: Model, way: Way, fold: int) -> Tensor:
+        """(n, C) probabilities for the fold's test rows."""
+        trunk, rows = self.trunk(way.backbone), torch.from_numpy(self.folds[fold].test)
+        feed = trunk.feed.part(rows, model.backbone)
+        feed.cache = None  # a network that moved is not seen again
+        return predict(model, self._task(way.recipe(self.recipe), fold), feed).values
+
+    def weights(self, way: Way, fold: int, state: parts.State) -> None:
+        """Score a way whose weights are at hand already: an average of others."""
+        model = build.model(way.recipe(self.recipe), copy.deepcopy(self.trunk(way.backbone).backbone),
+                            self._task(way.recipe(self.recipe), fold)).to(self.device)  # fmt: skip
+        model.load_state_dict(state)
+        began = time.monotonic()
+        each = self._each(self.predict(model, way, fold), fold)
+        self.keep(way, fold, each, time.monotonic() - began)
+
+    def constant(self) -> Way:
+        """The most frequent class of each fold's training rows, as a way."""
+        way = Way("no trunk", "majority")
+        for fold in self.missing(way):
+            frequencies = self.targets[self.folds[fold].train].bincount(minlength=len(self.pool.classes)).double()
+            self.keep(way, fold, self._each(frequencies.expand(len(self.folds[fold].test), -1), fold), 0.0)
+        return way
+
+    def _probe(self, way: Way, rows: Fold) -> Tensor:
+        recipe = way.recipe(self.recipe)
+        features = self.trunk(way.backbone).view("stages" if way.features == "stages" else "pooled")
+        head = build.probe(recipe, len(self.pool.classes))
+        head.fit(features[rows.train], self.targets[rows.train])
+        with torch.inference_mode():
+            task = build.task(recipe, self.pool.classes, (1,) * len(self.pool.classes))
+            return task.predict(head, Features(features[rows.test])).values
+
+    def _task(self, recipe: Recipe, fold: int) -> Task:
+        counts = self.targets[self.folds[fold].train].bincount(minlength=len(self.pool.classes))
+        return build.task(recipe, self.pool.classes, tuple(counts.tolist()))
+
+    def _each(self, probabilities: Tensor, fold: int) -> Array:
+        task = self._task(replace(self.recipe, strategy="full"), fold)
+        truth = self.targets[torch.from_numpy(self.folds[fold].test)]
+        return task.each(Predictions(probabilities, self.pool.classes), truth).numpy()
+
+    # ------------------------------------------------------------------------------------------------ what is kept
+
+    def keep(self, way: Way, fold: int, each: Array, seconds: float) -> None:
+        self.hits.setdefault(way, {})[fold] = each
+        self.seconds[way] = self.seconds.get(way, 0.0) + seconds
+        if self.folder:
+            line = {"way": asdict(way), "fold": fold, "each": each.tolist(), "seconds": round(seconds, 3)}
+            run.append(self.folder, line, TRIALS)
+
+    def missing(self, way: Way) -> list[int]:
+        return [k for k in range(len(self.folds)) if k not in self.hits.get(way, {})]
+
+    def _load(self) -> None:
+        """What an interrupted run has measured; a half line at the end is measured again."""
+        path = self.folder / TRIALS if self.folder else None
+        for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else ():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            way = Way(**{**record["way"], "terms": tuple(record["way"]["terms"])})
+            self.hits.setdefault(way, {})[record["fold"]] = np.array(record["each"])
+            self.seconds[way] = self.seconds.get(way, 0.0) + record["seconds"]
+
+
+def fit_scale(model: Model, features: Tensor) -> None:
+    """Give a head that standardises the scale of the training features (N, D)."""
+    for module in model.head.modules():
+        if isinstance(module, Standardize):
+            module.fit(features)
+
+
+def epochs_for(samples: int, passes: int = PASSES, most: int = 60) -> int:
+    """Few samples are shown more often (Kolesnikov et al. 2020, arXiv:1912.11370, fix the steps, not the epochs)."""
+    least = int(np.clip(round(20_000 / max(1, samples)), 1, 5))
+    return int(np.clip(round(passes / max(1, samples)), least, most))
+
+
+def batch_for(samples: int, asked: int) -> int:
+    """At least ten steps an epoch, where there are samples enough for batches of 8."""
+    return max(8, min(asked, 1 << int(np.log2(max(8, samples / 10)))))

@@ -1,0 +1,104 @@
+"""Did transfer help, by how much, is that beyond noise, and which is the cheapest way within noise?
+
+All from paired differences on the same folds, or on the half of the validation part that chose nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graft.console import Console
+from graft.contest import pretrained
+from graft.ladder import Ladder, Rung
+from graft.paired import Gain, gain, score
+from graft.spec import parse
+from graft.tables import points
+from graft.trials import Trials, Way
+from graft.types import Json
+
+WORDS = {"helps": "transfer helps", "hurts": "transfer hurts", "unclear": "it cannot be told whether transfer helps",
+         "unknown": "whether transfer helps was not measured"}  # fmt: skip
+CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "majority": "the most frequent class"}
+
+
+def verdict(ladder: Ladder) -> Json:
+    """The answers as JSON; `sentences` say the same in words."""
+    contest, transfer = ladder.contest, _best_transfer(ladder)
+    over = {name: contest.gain(transfer, way) for name, way in ladder.controls.items()}
+    word, tuned = _word(over.get("scratch")), _tuning(ladder)
+    return {
+        "transfer": word,
+        "chosen": str(contest.best),
+        "score": contest.score(contest.best, "B"),
+        "over": {name: found._asdict() for name, found in over.items()},
+        "cheapest_within_noise": str(ladder.cheapest()),
+        "fine_tuning": {"way": str(tuned[0].way), **tuned[1]._asdict()} if tuned else None,
+        "measured_on": "folds" if len(contest.trials.folds) > 1 else "half B of the validation part",
+        "notes": list(contest.notes),
+        "sentences": _sentences(word, over, ladder, tuned),
+    }
+
+
+def _best_transfer(ladder: Ladder) -> Way:
+    """What was kept last of the ways with pretrained weights; the probes always are."""
+    return [rung.way for rung in ladder.rungs if rung.kept and rung.way and pretrained(rung.way)][-1]
+
+
+def _word(over_scratch: Gain | None) -> str:
+    if over_scratch is None:
+        return "unknown"
+    return "helps" if over_scratch.low > 0 else "hurts" if over_scratch.high < 0 else "unclear"
+
+
+def _tuning(ladder: Ladder) -> tuple[Rung, Gain] | None:
+    """The best fine-tuned rung, and its gain over the best probe."""
+    tuned = [r for r in ladder.rungs if r.way and not r.control and r.name not in ("probes", "scratch")]
+    best = max(tuned, key=lambda rung: rung.score, default=None)
+    return (best, ladder.contest.gain(best.way, ladder.contest.probe)) if best and best.way else None
+
+
+def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Rung, Gain] | None) -> list[str]:
+    said = [WORDS[word] + _over_scratch(over, ladder)]
+    said += ["; ".join(f"{_points(over[name])} over {words}" for name, words in CONTROLS.items() if name in over)]
+    if over["majority"].low <= 0:
+        said.append("nothing that was tried is better than the most frequent class beyond noise: look at the data")
+    said.append(f"the cheapest way within noise is {ladder.cheapest()}")
+    if tuned:
+        rung, found = tuned
+        noise = "" if found.low > 0 or found.high < 0 else ", within noise"
+        said.append(f"fine-tuning ({rung.name}) adds {_points(found)} to the best probe{noise}")
+    return said
+
+
+def _over_scratch(over: dict[str, Gain], ladder: Ladder) -> str:
+    if "scratch" not in over:
+        return ""
+    epochs = parse(ladder.controls["scratch"].strategy).options["epochs"]
+    return f": {_points(over['scratch'])} over the same network trained from scratch, {epochs} epochs"
+
+
+def _points(found: Gain) -> str:
+    return points(found._asdict())
+
+
+def compared(trials: Trials, ways: Sequence[Way], console: Console) -> list[Json]:
+    """Measure every way on every fold; rows with the paired difference from the best, the best first."""
+    with console.phase("trials", len(ways) * len(trials.folds), "trials") as bar:
+        done = 0
+        for way in ways:
+            for k in range(len(trials.folds)):
+                trials.measure(way, k)
+                done += 1
+                bar(done, str(way))
+    best = max(ways, key=lambda way: score(trials.hits[way], trials.folds))
+    rows = [_compared_row(trials, way, best) for way in ways]
+    return sorted(rows, key=lambda row: -row["score"])
+
+
+def _compared_row(trials: Trials, way: Way, best: Way) -> Json:
+    found = None if way == best else gain(trials.hits[way], trials.hits[best], trials.folds)
+    return {"way": f"{way.strategy}{' of all stages' * (way.features == 'stages')} on {way.backbone}",
+            "strategy": way.strategy, "backbone": way.backbone, "features": way.features,
+            "score": score(trials.hits[way], trials.folds), "gain": found._asdict() if found else None,
+            "within_noise": found is None or found.upper >= 0, "folds": len(trials.hits[way]),
+            "seconds": round(trials.seconds[way], 2)}  # fmt: skip

@@ -1,0 +1,143 @@
+"""Which pretrained trunks there are to choose from, and how well each suits a data set before anything is trained.
+
+The order is that of the leave-one-out ridge probe. Trunks whose difference from the best one lies within one standard
+error, over the same samples, are called ties and stand in the order of their size: the cheaper one first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from graft import registry
+from graft.backbones import bundled
+from graft.console import Console
+from graft.errors import DataError, GraftError, UsageError
+from graft.evidence import Evidence, Score
+from graft.recipe import AUTO
+from graft.spec import parse
+from graft.trials import Trials
+from graft.types import Backbone, Dataset, Info, Json
+
+MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
+HOME = ("bundled", "local", "small", "toy", "pixels")  # sources that never need a network
+
+
+def trunks(asked: str) -> tuple[str, ...]:
+    """The specs that a recipe's backbone names, joined by " + "; "auto" stands for all bundled trunks."""
+    if asked == AUTO:
+        return tuple(f"bundled:{name}" for name in bundled.names())
+    return tuple(dict.fromkeys(str(parse(text)) for text in re.split(r"\s+\+\s+", asked.strip())))
+
+
+def one_trunk(asked: str) -> str:
+    """For strategies that take one trunk. Raises UsageError where several are named."""
+    if asked == AUTO:
+        return bundled.DEFAULT
+    found = trunks(asked)
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} backbones, but this strategy takes one", "--strategy auto chooses among them")
+    return asked
+
+
+def check_modality(info: Info, dataset: Dataset) -> None:
+    if info.modality != dataset.modality:
+        what = f"{info.source} is for {info.modality}, and {dataset.name} holds {dataset.modality} samples"
+        raise DataError(what, f"leave it out, or choose a trunk for {dataset.modality}: graft list backbone")
+
+
+def require_enough(dataset: Dataset) -> None:
+    """Raises DataError where there is too little to choose by: fewer than two samples for each class on average."""
+    labelled = sum(sample.label is not None for sample in dataset.samples)
+    if labelled < 2 * len(dataset.classes):
+        what = f"{labelled} samples of {len(dataset.classes)} classes are too few to choose a trunk or a strategy by"
+        raise DataError(what, "give two samples of each class at least, or name a way: --strategy centroid --test 0")
+
+
+def ranked(trials: Trials, asked: Sequence[str], console: Console) -> list[Json]:
+    """One row for each trunk, the best first. Raises DataError when no trunk could be scored."""
+    rows, hits = [], []
+    for text in asked:
+        check_modality(trials.trunk(text).backbone.info, trials.pool)
+        trials.open(text, console)
+        scores = _scores(trials, text)
+        hits.append(scores["loo_ridge"].each)
+        rows.append(_row(trials, text, scores))
+    return _ordered(rows, hits)
+
+
+def _scores(trials: Trials, text: str) -> dict[str, Score]:
+    """Every ranker that can be applied to this trunk."""
+    trunk, rows = trials.trunk(text), _few(trials)
+    features = trunk.view("pooled")[rows]
+    evidence = Evidence(features.double().numpy(), trials.targets[rows].numpy(), len(trials.pool.classes),
+                        _source(trunk.backbone, features), trunk.backbone.info.parameters,
+                        trunk.backbone.info.source_accuracy)  # fmt: skip
+    found: dict[str, Score] = {}
+    for name in registry.names("ranker"):
+        try:
+            found[name] = registry.find("ranker", name)(evidence)
+        except DataError:
+            if name == "loo_ridge":
+                raise
+    return found
+
+
+def _few(trials: Trials) -> torch.Tensor:
+    """Labelled rows, at most MOST of them, every k-th of each class."""
+    targets = trials.targets.numpy()
+    rows = np.flatnonzero(targets >= 0)
+    if len(rows) <= MOST:
+        return torch.from_numpy(rows)
+    order = rows[np.argsort(targets[rows], kind="stable")]
+    return torch.from_numpy(np.sort(order[np.linspace(0, len(order) - 1, MOST).round().astype(int)]))
+
+
+def _source(backbone: Backbone, features: torch.Tensor) -> np.ndarray | None:
+    """(N, Z) what the checkpoint's own head says, where it has one on the pooled features."""
+    head = backbone.heads.get("classes")
+    if head is None:
+        return None
+    with torch.inference_mode():
+        try:
+            return head(features).float().softmax(1).double().numpy()  # type: ignore[no-any-return]
+        except (RuntimeError, IndexError):
+            return None  # its head takes another view than the pooled one
+
+
+def _row(trials: Trials, text: str, scores: dict[str, Score]) -> Json:
+    info = trials.trunk(text).backbone.info
+    best = scores["loo_ridge"]
+    return {
+        "backbone": text,
+        "score": best.value,
+        "se": best.se,
+        "tie": False,
+        "parameters": info.parameters,
+        "milliseconds": round(trials.milliseconds(text), 3),
+        "features": info.dim,
+        "licence": info.licence,
+        "pretrained_on": info.pretrained_on,
+        "offline": parse(text).name in HOME,
+        "scores": {name: {"value": s.value, "se": None if np.isnan(s.se) else s.se} for name, s in scores.items()},
+    }
+
+
+def _ordered(rows: list[Json], hits: list[np.ndarray | None]) -> list[Json]:
+    order = sorted(range(len(rows)), key=lambda i: -rows[i]["score"])
+    top = hits[order[0]]
+    ties = [i for i in order if _within_noise(top, hits[i])]
+    for i in ties:
+        rows[i]["tie"] = len(ties) > 1
+    ties.sort(key=lambda i: (rows[i]["parameters"], -rows[i]["score"]))
+    return [rows[i] for i in (*ties, *(i for i in order if i not in ties))]
+
+
+def _within_noise(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    if a is None or b is None:
+        raise GraftError("the leave-one-out probe gave no parts to compare", "this is a bug of Graft: please report it")
+    difference = a - b
+    return bool(difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)))
