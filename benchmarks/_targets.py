@@ -17,34 +17,23 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from sklearn.datasets import load_digits
 
-from graft.data.digits import digits
 from graft.errors import DataError, UsageError, did_you_mean
 
-SIZES: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("cifar10", "hymenoptera", "usps", "bccd", "membrane", "fsdd", "speakers"), (5, 20, 100)),
-    "digits": (5, 20, 50), "sanskrit": (5, 10), "balinese": (5, 10),
-}  # fmt: skip
-TESTS = 1000  # images in a test part, shared equally by the classes
+SIZES: dict[str, tuple[int, ...]] = {"digits": (5, 20, 50), "sanskrit": (5, 10), "balinese": (5, 10)}
+SIZES |= dict.fromkeys(("cifar10", "hymenoptera", "usps", "bccd", "membrane", "fsdd", "speakers"), (5, 20, 100))
 USPS = "734f88c541104a956d88be2c95d03b4a463ffd74ccc2ba9c80841fb98e3fcb36"
-Part = dict[str, list["Item"]]  # the items of each class, in the order in which they are taken
-
-
-class Item(NamedTuple):
-    """`group` is "train" or "test" where the part is given; whatever else never stands on both sides."""
-
-    key: str
-    label: str
-    group: str
-    load: Callable[[], Image.Image]
+# id, class, group, picture: the group is "train" or "test" where the part is given, or what stands on one side only
+Item = tuple[str, str, str, Callable[[], Image.Image]]
+Parts = dict[tuple[str, str], list[Item]]  # by part and class, in the order in which they are taken
 
 
 def targets(data: Path) -> dict[str, Callable[[], Iterator[Item]]]:
@@ -76,57 +65,54 @@ def build(name: str, per_class: int, data: Path, out: Path, *, test_per_class: i
     own = (f"-test{test_per_class}" if test_per_class else "") + (f"-seed{seed}" if seed else "")
     folder = out / f"{name}-{per_class}{own}"
     if not folder.exists():
-        train, test = _parts(list(known[name]()), Random(f"{name} {seed}"))
-        if min(map(len, train.values()), default=0) < per_class:
+        parts = _parts(list(known[name]()), Random(f"{name} {seed}"))
+        found = [len(items) for (part, _), items in parts.items() if part == "train"]
+        if min(found, default=0) < per_class:
             raise DataError(f"{data} has no {per_class} images of each class of {name}", "check the folder")
-        _write(folder, train, per_class, test, test_per_class or TESTS // len(test))
+        _write(folder, parts, {"train": per_class, "test": test_per_class or 1000 // len(found)})
     return folder
 
 
-def _parts(items: list[Item], random: Random) -> tuple[Part, Part]:
+def _parts(items: list[Item], random: Random) -> Parts:
     """Shuffled before a size is known, so that sizes are nested."""
-    loose = sorted({item.group for item in items} - {"train", "test"})
+    loose = sorted({group for _, _, group, _ in items} - {"train", "test"})
     learn = {"train", *random.sample(loose, len(loose) // 2)}
-    train: Part = defaultdict(list)
-    test: Part = defaultdict(list)
+    parts: Parts = defaultdict(list)
     for item in random.sample(items, len(items)):
-        (train if item.group in learn else test)[item.label].append(item)
-    return train, test
+        parts["train" if item[2] in learn else "test", item[1]].append(item)
+    return parts
 
 
-def _write(folder: Path, train: Part, train_size: int, test: Part, test_size: int) -> None:
+def _write(folder: Path, parts: Parts, sizes: dict[str, int]) -> None:
     """Renamed when all is there: a build that was interrupted is not taken for a folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
-        for side, part, size in (("train", train, train_size), ("test", test, test_size)):
-            for item in (item for found in part.values() for item in found[:size]):
-                path = Path(unfinished, "all", side, item.label, f"{item.key}.png")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                item.load().save(path)
+        for (part, label), items in parts.items():
+            place = Path(unfinished, "all", part, label)
+            place.mkdir(parents=True)
+            for key, _, _, load in items[: sizes[part]]:
+                load().save(place / f"{key}.png")
         Path(unfinished, "all").rename(folder)
 
 
 def _folders(root: Path) -> Iterator[Item]:
     for path in sorted(root.glob("*/*/*.[jp][pn]g")):
-        part = "train" if path.parts[-3] == "train" else "test"
-        yield Item(path.stem, path.parts[-2], part, partial(_photo, path))
+        yield path.stem, path.parts[-2], "train" if path.parts[-3] == "train" else "test", partial(_photo, path)
 
 
 def _photo(path: Path) -> Image.Image:
     """The shorter side is 160 pixels at most."""
     image = Image.open(path)
-    scale = min(1.0, 160 / min(image.size))
-    size = round(image.width * scale), round(image.height * scale)
+    size = [round(side * min(1.0, 160 / min(image.size))) for side in image.size]
     return image.convert("RGB" if image.mode == "RGB" else "L").resize(size, Image.Resampling.LANCZOS)
 
 
 def _digits() -> Iterator[Item]:
-    data = digits()
-    for sample in data.samples:
-        yield Item(sample.key, str(sample.label), sample.key, partial(data.load, sample))
+    for i, (pixels, label) in enumerate(zip(*load_digits(return_X_y=True), strict=True)):
+        yield f"{i:04}", str(label), str(i), partial(_grey, pixels.reshape(8, 8) * (255 / 16))
 
 
-def _grey(pixels: NDArray[np.generic]) -> Image.Image:
+def _grey(pixels: np.ndarray) -> Image.Image:
     """(H, W) of 0..255."""
     return Image.fromarray(np.rint(pixels).astype(np.uint8))
 
@@ -134,7 +120,7 @@ def _grey(pixels: NDArray[np.generic]) -> Image.Image:
 def _alphabet(folder: Path) -> Iterator[Item]:
     """Omniglot (Lake et al., 2015): the number after the underscore is the drawer, one of 20 for an alphabet."""
     for path in sorted(folder.glob("*/*.png")):
-        yield Item(path.stem, path.parent.name, path.stem[-2:], partial(_photo, path))
+        yield path.stem, path.parent.name, path.stem[-2:], partial(_photo, path)
 
 
 def _cells(root: Path) -> Iterator[Item]:
@@ -144,7 +130,7 @@ def _cells(root: Path) -> Iterator[Item]:
         for i, cell in enumerate(ElementTree.parse(path).iter("object")):
             box = [int(cell.findtext(f"bndbox/{edge}", "0")) for edge in ("xmin", "ymin", "xmax", "ymax")]
             if min(box[2] - box[0], box[3] - box[1]) >= 16:
-                yield Item(f"{path.stem}-{i}", cell.findtext("name", ""), path.stem, partial(_crop, photo, box))
+                yield f"{path.stem}-{i}", cell.findtext("name", ""), path.stem, partial(_crop, photo, box)
 
 
 def _crop(photo: Path, box: list[int]) -> Image.Image:
@@ -156,21 +142,21 @@ def _crop(photo: Path, box: list[int]) -> Image.Image:
 
 
 def _membrane(root: Path) -> Iterator[Item]:
-    """ISBI 2012: the middle 5 x 5 of 48 x 48 pixels say the class. Slices resemble their neighbours: one cut only."""
+    """ISBI 2012: the middle 5 x 5 pixels say the class. Slices from 15 on are noisier, so each half is cut once."""
     for path in sorted((root / "image").glob("*.png")):
         pixels, inside = (np.asarray(Image.open(root / kind / path.name)) for kind in ("image", "label"))
-        part = "train" if int(path.stem) < 15 else "test"
-        for y, x in 16 * np.argwhere(np.ones((30, 30))):
+        part = "train" if int(path.stem) % 15 < 8 else "test"
+        for y, x in product(range(0, 512 - 47, 16), repeat=2):
             label = {0: "membrane", 25: "interior"}.get((inside[y + 22 : y + 27, x + 22 : x + 27] > 127).sum())
             if label:
-                yield Item(f"{path.stem}-{y}-{x}", label, part, partial(_grey, pixels[y : y + 48, x : x + 48]))
+                yield f"{path.stem}-{y}-{x}", label, part, partial(_grey, pixels[y : y + 48, x : x + 48])
 
 
 def _spoken(root: Path, field: int) -> Iterator[Item]:
     """Free Spoken Digit Dataset, files digit_speaker_index.wav: index 0 to 4 is its test part, of every speaker."""
     for path in sorted(root.glob("*.wav")):
         names = path.stem.split("_")
-        yield Item(path.stem, names[field], "test" if int(names[2]) < 5 else "train", partial(_spectrogram, path))
+        yield path.stem, names[field], "test" if int(names[2]) < 5 else "train", partial(_spectrogram, path)
 
 
 def _spectrogram(path: Path, bins: int = 64, hop: int = 96) -> Image.Image:
@@ -193,15 +179,14 @@ def _usps(path: Path) -> Iterator[Item]:
         _read_chunks(raw, x, 5, width, pixels)
         _read_chunks(raw, y, 4, 1, labels)
         for i, image in enumerate(pixels.reshape(-1, 16, 16)):
-            yield Item(f"{i:04}", str(labels[i, 0]), part, partial(_grey, image * 255))
+            yield f"{i:04}", str(labels[i, 0]), part, partial(_grey, image * 255)
 
 
-def _read_chunks(raw: bytes, node: int, words: int, width: int, out: NDArray[np.generic]) -> None:
+def _read_chunks(raw: bytes, node: int, words: int, width: int, out: np.ndarray) -> None:
     """HDF5: what lies below a version-1 B-tree node; an entry's words are size, row, column, ..., address."""
-    level, entries = raw[node + 5], raw[node + 6]
-    table = np.frombuffer(raw, "<u8", entries * words, node + 24).reshape(entries, words)
+    table = np.frombuffer(raw, "<u8", raw[node + 6] * words, node + 24).reshape(-1, words)
     for size, row, column, *_, address in table.tolist():
-        if level:
+        if raw[node + 5]:  # the level: 0 holds the data
             _read_chunks(raw, address, words, width, out)
         else:
             chunk = np.frombuffer(zlib.decompress(raw[address : address + size]), out.dtype).reshape(-1, width)
@@ -212,9 +197,3 @@ if __name__ == "__main__":
     for target, size in [(target, size) for target, sizes in SIZES.items() for size in sizes]:
         folder = build(target, size, Path(sys.argv[1]), Path(sys.argv[2]))
         print(folder.name, *(sum(1 for _ in (folder / side).glob("*/*.png")) for side in ("train", "test")))
-if __name__ == "__main__":
-    for target, sizes in SIZES.items():
-        for count in sizes:
-            made = build(target, count, Path(sys.argv[1]), Path(sys.argv[2]))
-            parts = (sorted(p.parent.name for p in (made / side).glob("*/*.png")) for side in ("train", "test"))
-            print(made.name, *(f"{len(found)} of {len(set(found))} classes" for found in parts))

@@ -81,6 +81,8 @@ class Contest:
     def measure(self, way: Way) -> bool:
         """All folds of a way without training; whether they are there. A way that is too slow is left out and noted."""
         missing = self.trials.missing(way)
+        if missing:
+            self.trials.features(way)  # they are made once, and are not this way's cost
         for number, fold in enumerate(missing):
             expected = self._typical(way) * (len(missing) - number)
             if self.left() < 0 or (number and expected > CHEAP * self.clock.budget):
@@ -98,15 +100,18 @@ class Contest:
 
     # ----------------------------------------------------------------------------------------------------- training
 
-    def plan(self, ways: int, within: float, passes: int = PASSES, most: int = 60) -> tuple[int, int]:
-        """Epochs and batch size of a training, such that a race of so many ways fits into `within` seconds."""
-        samples, count = len(self.trials.folds[0].train), len(self.trials.folds)
-        first = min(FIRST, count)
-        each = within / (first * ways + count - first + SAFETY)
+    def plan(self, trainings: int, within: float, passes: int = PASSES, most: int = 60) -> tuple[int, int]:
+        """Epochs and batch size of a training, such that so many of them fit into `within` seconds."""
+        samples, each = len(self.trials.folds[0].train), within / trainings
         affordable = each / (BACKWARD * self.trials.milliseconds(self.best.backbone) / 1000)
         return epochs_for(samples, min(passes, int(affordable)), most), batch_for(
             samples, self.trials.recipe.batch_size
         )
+
+    def trainings(self, ways: int) -> int:
+        """How many a race takes, and the final one."""
+        count = len(self.trials.folds)
+        return min(FIRST, count) * (ways - 1) + count + 1
 
     def race(self, name: str, ways: Sequence[Way], within: float, most: int = 2 * SPLITS) -> Way | None:
         """Successive halving over folds: all ways on the first few, then the best one on the rest. None: no time."""

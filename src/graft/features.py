@@ -29,7 +29,7 @@ from graft.checkpoint import digest
 from graft.device import autocast, seed_of
 from graft.errors import DataError
 from graft.store import cache_dir, sha256
-from graft.types import Augment, Backbone, Dataset, Features, Inputs, UnreadableSample
+from graft.types import Augment, Backbone, Dataset, Features, Inputs, Sample, UnreadableSample
 
 GIGA = 1 << 30
 PLAIN = -1  # the view without augmentation
@@ -236,9 +236,15 @@ class Feed:
         if self.cache is None or not all(sample.digest for sample in samples):
             return
         for sample in samples:
-            if hashlib.sha256(self.dataset.read_bytes(sample)).hexdigest() != sample.digest:
+            if self._digest(sample) != sample.digest:
                 raise DataError(f"{sample.key} changed while the run read it", "run it again, on data that stand still")
         self.cache.add(key, [sample.digest for sample in samples], made[rows])
+
+    def _digest(self, sample: Sample) -> str:
+        try:
+            return hashlib.sha256(self.dataset.read_bytes(sample)).hexdigest()
+        except UnreadableSample:
+            return "gone"
 
     def _from_disk(self, key: str, made: Tensor) -> Tensor:
         """Fill in the rows that are kept on disk; returns the positions of those that are not."""

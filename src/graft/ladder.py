@@ -20,7 +20,7 @@ from typing import final
 
 from graft import tables
 from graft.averages import soup, wise
-from graft.contest import Contest, too_little
+from graft.contest import FIRST, Contest, too_little
 from graft.paired import SPLITS, Gain
 from graft.spec import parse
 from graft.trials import SCRATCH_PASSES, Way
@@ -113,7 +113,7 @@ class Ladder:
             if contest.measure(way):
                 self._control(name, way, began)
         began, within = time.monotonic(), min(SCRATCH * contest.clock.budget, contest.left())
-        epochs, batch = contest.plan(1, within, SCRATCH_PASSES, 200)
+        epochs, batch = contest.plan(min(FIRST, len(contest.trials.folds)), within, SCRATCH_PASSES, 200)
         way = Way(untrained(trunk), f"full(epochs={epochs}, lr=0.003, head_lr=0.003)", batch_size=batch)
         if contest.race("scratch", [way], within, SPLITS):
             self._control("scratch", way, began)
@@ -129,7 +129,8 @@ class Ladder:
     def _ways(self, name: str, within: float) -> list[Way]:
         """What is tried on a rung, on each of the finalists."""
         rates = (0.001, 0.003) if name == "all" else (0.001,)
-        epochs, batch = self.contest.plan(FINALISTS * len(rates), within)
+        trainings = self.contest.trainings(FINALISTS * len(rates))
+        epochs, batch = self.contest.plan(trainings, within)
         texts = {"norms": [f"norm_affine({START}, epochs={epochs})"],
                  "last stage": [f"lp_ft({START}, last=1, epochs={epochs})"],
                  "all": [f"discriminative({START}, epochs={epochs}, lr={lr})" for lr in rates]}[name]  # fmt: skip

@@ -180,9 +180,13 @@ class Trials:
             self.keep(way, fold, self._each(frequencies.expand(len(self.folds[fold].test), -1), fold), 0.0)
         return way
 
+    def features(self, way: Way) -> Tensor:
+        """(N, D) what a probe sees of the pool."""
+        return self.trunk(way.backbone).view("stages" if way.features == "stages" else "pooled")
+
     def _probe(self, way: Way, rows: Fold) -> Tensor:
         recipe = way.recipe(self.recipe)
-        features = self.trunk(way.backbone).view("stages" if way.features == "stages" else "pooled")
+        features = self.features(way)
         head = build.probe(recipe, len(self.pool.classes))
         head.fit(features[rows.train], self.targets[rows.train])
         with torch.inference_mode():

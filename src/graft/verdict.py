@@ -100,5 +100,5 @@ def _compared_row(trials: Trials, way: Way, best: Way) -> Json:
     return {"way": f"{way.strategy}{' of all stages' * (way.features == 'stages')} on {way.backbone}",
             "strategy": way.strategy, "backbone": way.backbone, "features": way.features,
             "score": score(trials.hits[way], trials.folds), "gain": found._asdict() if found else None,
-            "within_noise": found is None or found.upper >= 0, "folds": len(trials.hits[way]),
+            "within_noise": found is None or found.high >= 0, "folds": len(trials.hits[way]),
             "seconds": round(trials.seconds[way], 2)}  # fmt: skip
