@@ -104,7 +104,6 @@ def compare(
     said = {key: value for key, value in options.items() if value is not None}
     asked = " + ".join(backbones) or bundled.DEFAULT
     base = make_recipe({**said, "data": data, "strategy": AUTO, "backbone": asked})
-    plan(base)
     ways = [Way(trunk, strategy, base.features if build.is_probe(strategy) else "last")
             for trunk in zoo.trunks(base.backbone) for strategy in dict.fromkeys(strategies)]  # fmt: skip
     for way in ways:

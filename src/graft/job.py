@@ -18,7 +18,7 @@ from graft.data._audit import audit, require_classes
 from graft.data._sniff import open_data
 from graft.data._split import split
 from graft.device import pick, precision, seeded
-from graft.errors import DataError, IntegrityError
+from graft.errors import DataError, IntegrityError, UsageError
 from graft.features import Cache, Feed
 from graft.ladder import Ladder
 from graft.paired import folds
@@ -76,13 +76,18 @@ class Job:
             return dataset
         whole = _joined(dataset)
         if self.recipe.strategy == AUTO:
+            pool = dataset.where(lambda sample: sample.split != "test")
+            zoo.require_enough(pool)
             self._begin(whole)
-            self._climb(dataset.where(lambda sample: sample.split != "test"))
+            try:
+                self._climb(pool)
+            except UsageError:  # a budget that is too small
+                run.forget(self.folder)
+                raise
         return whole
 
     def _climb(self, pool: Dataset) -> None:
         recipe, clock = self.recipe, Clock(seconds(self.recipe.budget), self.began)
-        zoo.require_enough(pool)
         trials = Trials(recipe, pool, folds(pool, recipe.valid or 0.15, recipe.seed), self.folder)
         trunks = zoo.trunks(recipe.backbone)
         for text in trunks:

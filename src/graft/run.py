@@ -50,7 +50,8 @@ from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
 SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json", "splits.jsonl")
 CHOSEN = "chosen.json"  # signed where auto has made one
-LOCK = ".lock"
+LOCK, TRIALS = ".lock", "trials.jsonl"
+BEGUN = ("recipe.json", "environment.json", "labels.json", "issues.json", "data.json", "splits.jsonl")
 
 
 class Loaded(NamedTuple):
@@ -131,6 +132,12 @@ def parse_name(data: str) -> str:
     """A short name for a data argument: the last part of a path, or of a spec."""
     bare = data.rstrip("/").partition("(")[0]
     return bare.rpartition("/")[2].rpartition(":")[2]
+
+
+def forget(folder: Path) -> None:
+    """Undo `begin`: nothing was measured, and the same --out can be used again."""
+    for name in (*BEGUN, TRIALS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def begin_model(folder: Path, backbone: Backbone, chosen: Recipe | None) -> None:
@@ -245,7 +252,8 @@ def splits(folder: Path) -> list[Json]:
 def difference(old: Recipe, new: Recipe) -> list[str]:
     """What a resumed run would do differently, field by field."""
     a, b = old.json(), new.json()
-    return [f"{key}: {a[key]!r} -> {b[key]!r}" for key in a if a[key] != b[key]]
+    changed = [key for key in a if a[key] != b[key] and key != "budget"]  # more time is welcome
+    return [f"{key}: {a[key]!r} -> {b[key]!r}" for key in changed]
 
 
 # ----------------------------------------------------------------------------------------------------------- facts

@@ -29,7 +29,6 @@ from graft.spec import parse
 from graft.train import Loop
 from graft.types import Backbone, Dataset, Features, Json, Model, Predictions, Recipe, Task
 
-TRIALS = "trials.jsonl"
 PASSES, SCRATCH_PASSES = 8_000, 30_000  # samples that a network should see, however few there are
 Abort = Callable[[float], bool]  # seconds spent on this fold -> whether to give it up
 
@@ -209,14 +208,14 @@ class Trials:
         self.seconds[way] = self.seconds.get(way, 0.0) + seconds
         if self.folder:
             line = {"way": asdict(way), "fold": fold, "each": each.tolist(), "seconds": round(seconds, 3)}
-            run.append(self.folder, line, TRIALS)
+            run.append(self.folder, line, run.TRIALS)
 
     def missing(self, way: Way) -> list[int]:
         return [k for k in range(len(self.folds)) if k not in self.hits.get(way, {})]
 
     def _load(self) -> None:
         """What an interrupted run has measured; a half line at the end is measured again."""
-        path = self.folder / TRIALS if self.folder else None
+        path = self.folder / run.TRIALS if self.folder else None
         for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else ():
             try:
                 record = json.loads(line)
