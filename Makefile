@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
-TRUNK  ?= $(if $(wildcard src/graft/backbones/weights/tiny64.safetensors),bundled:tiny64,toy)
+BUDGET ?= 90s
 DEMO   ?= runs/demo
 
 # Threads that wait must not spin: beside another job that costs ten times the time.
@@ -18,8 +18,8 @@ help:  ## this list
 
 demo: $(VENV)/.core  ## install, then the main job on real data, offline: fit, predict, evaluate
 	@rm -rf $(DEMO) $(DEMO)-photos
-	@echo '$$ graft fit digits'
-	@GRAFT_OFFLINE=1 $(BIN)/graft fit digits --backbone '$(TRUNK)' --augment 'basic(scale=0.7, flip=False)' --out $(DEMO)
+	@echo '$$ graft fit digits --budget $(BUDGET)'
+	@GRAFT_OFFLINE=1 $(BIN)/graft fit digits --budget $(BUDGET) --augment 'basic(scale=0.7, flip=False)' --out $(DEMO)
 	@$(BIN)/python examples/sealed_digits.py $(DEMO) $(DEMO)-photos
 	@echo; echo '$$ graft predict $(DEMO) $(DEMO)-photos/7'
 	@GRAFT_OFFLINE=1 $(BIN)/graft predict $(DEMO) $(DEMO)-photos/7 > $(DEMO)/predictions.tsv && head -5 $(DEMO)/predictions.tsv

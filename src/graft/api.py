@@ -78,7 +78,8 @@ def rank(
 
     The test part that `fit` with the same seed would seal is left out. Raises UsageError, DataError, MissingExtra.
     """
-    recipe = make_recipe({"data": data, "backbone": " + ".join(backbones) or AUTO, "seed": seed, "test": test})
+    asked = {"data": data, "strategy": AUTO, "backbone": " + ".join(backbones) or AUTO, "seed": seed, "test": test}
+    recipe = make_recipe(asked)
     plan(recipe)
     told = console or Console(quiet=True)
     pool = pool_of(recipe, told)

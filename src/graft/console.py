@@ -121,7 +121,7 @@ class Console:
     def phase(self, name: str, total: int, unit: str = "") -> Iterator[Bar]:
         """Progress of `total` steps: a bar with the time left on a terminal, else a line now and then."""
         began, reached, said = self.clock(), 0, ""
-        with self._progress(name, total) as show:
+        with self.progress(name, total) as show:
 
             def tell(done: int, note: str = "") -> None:
                 nonlocal reached, said
@@ -141,7 +141,7 @@ class Console:
         finally:
             story.close()
 
-    def _progress(self, name: str, total: int, start: int = 0) -> AbstractContextManager[Bar]:
+    def progress(self, name: str, total: int, start: int = 0) -> AbstractContextManager[Bar]:
         lively = self.terminal.is_terminal and not self.terminal.is_dumb_terminal and not self.quiet
         return (self._bar if lively else self._plain)(name, total, start)
 
@@ -212,13 +212,13 @@ class _Story:
         """A bar of its own while a frozen prefix is run; the phase's comes back with its next step."""
         if self.extracting is None:
             self.close()
-            self.extracting = self.stack.enter_context(self.console._progress("features", total))
+            self.extracting = self.stack.enter_context(self.console.progress("features", total))
         self.extracting(done)
         if done >= total:
             self.close()
 
     def _step(self, done: int, total: int) -> None:
-        self.bar = self.bar or self.stack.enter_context(self.console._progress(self.name, total, done))
+        self.bar = self.bar or self.stack.enter_context(self.console.progress(self.name, total, done))
         self.bar(done, self.note)
 
     def _done(self, event: Json) -> None:

@@ -117,7 +117,7 @@ class Contest:
         """Successive halving over folds: all ways on the first few, then the best one on the rest. None: no time."""
         until, count = time.monotonic() + within, min(most, len(self.trials.folds))
         first = min(FIRST, count)
-        with self.console.phase(name, first * len(ways) + count - first, "trainings") as bar:
+        with self.console.progress(name, first * len(ways) + count - first) as bar:
             told = _counter(bar)
             ready = [way for way in ways if self._run(way, range(first), until, told)]
             if not ready:

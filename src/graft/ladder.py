@@ -88,7 +88,7 @@ class Ladder:
         self.trunks = contest.open(self.trunks)
         everywhere = [Way(trunk, name) for name in EVERYWHERE for trunk in self.trunks]
         everywhere += [Way(trunk, "ridge", "stages") for trunk in self.trunks]
-        with contest.console.phase("probes", len(everywhere) + len(ON_THE_BEST), "ways") as bar:
+        with contest.console.progress("probes", len(everywhere) + len(ON_THE_BEST)) as bar:
             for number, way in enumerate(self._tried(everywhere)):
                 self.probed += [way] if contest.measure(way) else []
                 bar(number + 1)

@@ -15,7 +15,7 @@ def rung(console: Console, record: Json) -> None:
     said = [f"{record['way']}: {100 * record['score']:.1f} %"] if record["way"] else []
     if record["gain"]:
         who = "the kept way is better by" if record["control"] else "gain"
-        said.append(f"{who} {points(record['gain'])}")
+        said.append(f"{who} {points(record['gain'])}{'' if record['control'] else at_least(record['gain'])}")
     said += [f"in {duration(record['seconds'])}"] if record["seconds"] else []
     mark = "kept: " * record["kept"]
     console.row(record["name"], ", ".join(said) + ("" if record["control"] else f"; {mark}{record['why']}"))
@@ -33,6 +33,11 @@ def points(gain: Mapping[str, float]) -> str:
     if gain["folds"] == 0:
         return "not known"
     return f"{100 * gain['value']:+.1f} points [{100 * gain['low']:.1f}, {100 * gain['high']:.1f}]"
+
+
+def at_least(gain: Mapping[str, float]) -> str:
+    """The one-sided bound that decides a climb."""
+    return f", 90 % sure of {100 * gain['lower']:+.1f}" if gain["folds"] else ""
 
 
 def ranking(rows: Sequence[Json]) -> list[str]:

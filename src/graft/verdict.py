@@ -12,7 +12,7 @@ from graft.contest import pretrained
 from graft.ladder import Ladder, Rung
 from graft.paired import Gain, gain, score
 from graft.spec import parse
-from graft.tables import points
+from graft.tables import at_least, points
 from graft.trials import Trials, Way
 from graft.types import Json
 
@@ -65,7 +65,7 @@ def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Ru
     said.append(f"the cheapest way within noise is {ladder.cheapest()}")
     if tuned:
         rung, found = tuned
-        noise = "" if found.low > 0 or found.high < 0 else ", within noise"
+        noise = at_least(found._asdict()) if found.real else "" if found.high < 0 else ", within noise"
         said.append(f"fine-tuning ({rung.name}) adds {_points(found)} to the best probe{noise}")
     return said
 

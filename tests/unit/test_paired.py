@@ -89,8 +89,8 @@ def _difference(points: np.ndarray, labels: np.ndarray, test: np.ndarray) -> flo
 
 def test_the_interval_holds_the_truth_in_nine_of_ten_simulated_comparisons() -> None:
     """Without the correction it would not: the training parts overlap."""
-    held, uncorrected = (np.mean([_covered(np.random.default_rng(i), ratio) for i in range(400)]) for ratio in (0.25, 0))
-    assert held >= 0.9 > uncorrected, (held, uncorrected)
+    held, naive = (np.mean([_covered(np.random.default_rng(i), ratio) for i in range(400)]) for ratio in (0.25, 0.0))
+    assert held >= 0.9 > naive, (held, naive)
 
 
 def test_bootstrapped_is_near_the_normal_approximation_and_seeded() -> None:
@@ -202,7 +202,7 @@ def test_one_group_that_cannot_be_divided_is_refused_in_words(valid: bool) -> No
 
 
 def test_a_candidate_that_is_best_by_luck_on_one_fold_does_not_count_that_fold_for_itself() -> None:
-    """`lucky` is the best on average, but only through fold 2; without it `steady` is chosen, and so it scores there."""
+    """`lucky` is the best on average, but only through fold 2; without that `steady` is chosen, and it scores there."""
     steady: Hits = {k: np.full(4, 0.5) for k in range(4)}
     lucky: Hits = {0: np.full(4, 0.45), 1: np.full(4, 0.45), 2: np.ones(4), 3: np.full(4, 0.45)}
     best, made = without_peeking({"steady": steady, "lucky": lucky}, plain([4] * 4))
