@@ -31,9 +31,8 @@ def wise(trials: Trials, states: States, left: Left) -> tuple[Way, Hits] | None:
         for k in trials.missing(way):
             if left() < 0:
                 return None
-            trials.weights(
-                way, k, parts.average([_start(trials, states, tuned, k), states[tuned, k]], [1 - alpha, alpha])
-            )
+            ends = [_start(trials, states, tuned, k), states[tuned, k]]
+            trials.weights(way, k, parts.average(ends, [1 - alpha, alpha]), [tuned])
         found[way] = trials.hits[way]
     return without_peeking(found, trials.folds)
 
@@ -75,7 +74,7 @@ def _mix(trials: Trials, states: States, ways: list[Way], left: Left) -> Way | N
     for k in trials.missing(mixed):
         if left() < 0:
             return None
-        trials.weights(mixed, k, parts.average([states[way, k] for way in ways]))
+        trials.weights(mixed, k, parts.average([states[way, k] for way in ways]), ways)
     return mixed
 
 

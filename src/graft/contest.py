@@ -15,7 +15,7 @@ from graft import parts
 from graft.averages import States
 from graft.clock import Clock
 from graft.console import Console, duration
-from graft.errors import GraftError, ResourceError, UsageError
+from graft.errors import DataError, ResourceError, UsageError
 from graft.features import memory_budget
 from graft.paired import SPLITS, Gain, Hits, gain, score
 from graft.trials import PASSES, OutOfTime, Trials, Way, batch_for, epochs_for
@@ -59,6 +59,10 @@ class Contest:
         """Seconds until the final training of the best way must begin."""
         return self.clock.left(SAFETY * self._typical(self.best) + SLACK * self.clock.budget)
 
+    def affordable(self, way: Way) -> bool:
+        """Whether the final training of a way still fits."""
+        return self.clock.left(SAFETY * self._typical(way) + SLACK * self.clock.budget) > 0
+
     # -------------------------------------------------------------------------------------------- without training
 
     def open(self, trunks: Sequence[str]) -> tuple[str, ...]:
@@ -79,18 +83,23 @@ class Contest:
         return tuple(opened)
 
     def measure(self, way: Way) -> bool:
-        """All folds of a way without training; whether they are there. A way that is too slow is left out and noted."""
-        missing = self.trials.missing(way)
-        if missing:
-            self.trials.features(way)  # they are made once, and are not this way's cost
-        for number, fold in enumerate(missing):
-            expected = self._typical(way) * (len(missing) - number)
-            if self.left() < 0 or (number and expected > CHEAP * self.clock.budget):
-                return self._drop(way, "left out: it takes too long for this budget")
-            try:
+        """All folds of a way without training; whether they are there. A way that is too slow is left out and noted.
+
+        It is judged by its last fold: the first may have had a library to load.
+        """
+        missing, last = self.trials.missing(way), 0.0
+        try:
+            if missing:
+                self.trials.features(way)  # they are made once, and are not this way's cost
+            for number, fold in enumerate(missing):
+                slow = number > 1 and last * (len(missing) - number) > CHEAP * self.clock.budget
+                if self.left() < 0 or slow:
+                    return self._drop(way, "left out: it takes too long for this budget")
+                began = time.monotonic()
                 self.trials.measure(way, fold)
-            except GraftError as error:  # such as a probe that cannot be fitted to these data
-                return self._drop(way, str(error))
+                last = time.monotonic() - began
+        except (DataError, ResourceError, UsageError) as error:  # such as a probe that cannot be fitted to these data
+            return self._drop(way, str(error))
         return True
 
     def _drop(self, way: Way, why: str) -> bool:

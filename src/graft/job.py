@@ -24,6 +24,7 @@ from graft.ladder import Ladder
 from graft.paired import folds
 from graft.phase import Tell
 from graft.recipe import AUTO
+from graft.recipe import make as make_recipe
 from graft.scoring import predict
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
@@ -57,7 +58,7 @@ class Job:
         model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
         flow = build.flow(self.recipe, model)
         self._begin(dataset)
-        run.begin_model(self.folder, backbone, self.recipe if self.chosen else None)
+        run.begin_model(self.folder, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
         train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
         with self.console.training() as story:
@@ -78,15 +79,22 @@ class Job:
         if self.recipe.strategy == AUTO:
             pool = dataset.where(lambda sample: sample.split != "test")
             zoo.require_enough(pool)
+            fresh = not (self.folder / "recipe.json").exists()
             self._begin(whole)
             try:
                 self._climb(pool)
             except UsageError:  # a budget that is too small
-                run.forget(self.folder)
+                if fresh:
+                    run.forget(self.folder)
                 raise
         return whole
 
     def _climb(self, pool: Dataset) -> None:
+        """What an interrupted run has chosen already stays chosen."""
+        if (self.folder / run.CHOSEN).exists():
+            self.recipe = make_recipe(read_json(self.folder / run.CHOSEN))
+            self.chosen = read_json(self.folder / "ladder.json")
+            return
         recipe, clock = self.recipe, Clock(seconds(self.recipe.budget), self.began)
         trials = Trials(recipe, pool, folds(pool, recipe.valid or 0.15, recipe.seed), self.folder)
         trunks = zoo.trunks(recipe.backbone)
@@ -97,6 +105,7 @@ class Job:
         self.chosen = {"verdict": verdict(ladder), "rungs": [rung.json() for rung in ladder.rungs],
                        "budget": clock.budget, "seconds": round(time.monotonic() - self.began, 2)}  # fmt: skip
         write_json(self.folder / "ladder.json", self.chosen)
+        write_json(self.folder / run.CHOSEN, self.recipe.json())
         tables.verdict(self.console, self.chosen["verdict"])
 
     def _begin(self, dataset: Dataset) -> None:

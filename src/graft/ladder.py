@@ -138,8 +138,8 @@ class Ladder:
 
     def _finalists(self) -> list[str]:
         """The trunks with the best ways so far."""
-        best = {trunk: max(self.contest.score(way) for way in self.contest.trials.hits if way.backbone == trunk)
-                for trunk in self.trunks}  # fmt: skip
+        scores = {way: self.contest.score(way) for way in self.contest.trials.hits if way.backbone in self.trunks}
+        best = {way.backbone: value for way, value in sorted(scores.items(), key=lambda pair: pair[1])}
         return sorted(best, key=lambda trunk: -best[trunk])[:FINALISTS]
 
     def _rung(self, name: str, within: float) -> bool:
@@ -157,15 +157,18 @@ class Ladder:
         return lead.upper >= self.epsilon
 
     def _climb(self, name: str, way: Way, lead: Gain, began: float) -> None:
-        if lead.real:
+        kept = lead.real and self.contest.affordable(way)
+        if kept:
             self.contest.best, why = way, "the gain is real"
+        elif lead.real:
+            why = "better, but training it on all samples does not fit into the budget"
         elif lead.upper < 0:
             why = "worse than what is kept"
         elif lead.upper < self.epsilon:
             why = f"at most {100 * lead.upper:.1f} points better: the climb ends"
         else:
             why = "within noise: the cheaper way stays"
-        self._tell(name, way, lead, began, kept=lead.real, why=why)
+        self._tell(name, way, lead, began, kept=kept, why=why)
 
     def _averages(self) -> None:
         """Averages of weights that are at hand: a prediction each, no training."""
@@ -179,7 +182,7 @@ class Ladder:
     def _against_scratch(self) -> None:
         """Negative transfer: where training from scratch is better, that is what is chosen."""
         way = self.controls.get("scratch")
-        if way and (lead := self.contest.gain(way, self.contest.best)).real:
+        if way and (lead := self.contest.gain(way, self.contest.best)).real and self.contest.affordable(way):
             self.contest.best = way
             self._tell("scratch", way, lead, time.monotonic(), kept=True, why="the pretrained weights hurt here")
 

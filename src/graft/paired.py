@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from graft.errors import DataError
 from graft.types import Dataset
@@ -62,6 +62,7 @@ def folds(dataset: Dataset, share: float, seed: int) -> tuple[Fold, ...]:
         what = f"{len(dataset)} samples of {len(dataset.classes)} classes are too few to choose by"
         raise DataError(what, "add samples, or name the way yourself: --strategy centroid")
     groups = _groups(dataset)
+    _require_groups(groups, dataset.name)
     if len(dataset) < SMALL:
         splits = int(np.clip(np.median(counts[counts > 0]), 2, SPLITS))
         splits = min(splits, len(np.unique(groups)))
@@ -76,6 +77,7 @@ def _halves(dataset: Dataset, targets: Rows, groups: Rows, share: float, seed: i
         train, test = np.flatnonzero(~given), np.flatnonzero(given)
     else:
         train, test = _folds(targets, groups, max(2, round(1 / share)), 1000 * seed)[0]
+    _require_groups(groups[test], f"the validation part of {dataset.name}")
     half = _folds(targets[test], groups[test], 2, 1000 * seed + 1)[0][1]
     report = np.zeros(len(test), bool)
     report[half] = True
@@ -85,9 +87,16 @@ def _halves(dataset: Dataset, targets: Rows, groups: Rows, share: float, seed: i
 def _folds(targets: Rows, groups: Rows, splits: int, seed: int) -> list[tuple[Rows, Rows]]:
     with warnings.catch_warnings():  # a class with fewer samples than folds: the audit has said so
         warnings.simplefilter("ignore")
-        cut = StratifiedGroupKFold(splits, shuffle=True, random_state=seed)
+        whole = len(np.unique(groups)) == len(groups)  # then the faster of the two gives as good folds
+        cut = (StratifiedKFold if whole else StratifiedGroupKFold)(splits, shuffle=True, random_state=seed)
         found = cut.split(np.zeros(len(targets)), targets, groups)
         return [(train, test) for train, test in found if len(train) and len(test)]
+
+
+def _require_groups(groups: Rows, name: str) -> None:
+    if len(np.unique(groups)) < 2:
+        raise DataError(f"all samples of {name} belong to one group, which is never divided",
+                        "give other groups, or name the way yourself: --strategy centroid")  # fmt: skip
 
 
 def _groups(dataset: Dataset) -> Rows:

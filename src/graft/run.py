@@ -49,7 +49,7 @@ from graft.store import (
 from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
 SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json", "splits.jsonl")
-CHOSEN = "chosen.json"  # signed where auto has made one
+CHOSEN = "chosen.json"  # the recipe that auto came to, which repeats it without choosing again; signed like the others
 LOCK, TRIALS = ".lock", "trials.jsonl"
 BEGUN = ("recipe.json", "environment.json", "labels.json", "issues.json", "data.json", "splits.jsonl")
 
@@ -140,12 +140,10 @@ def forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def begin_model(folder: Path, backbone: Backbone, chosen: Recipe | None) -> None:
-    """The trunk, and the recipe that auto came to: `chosen.json` repeats it without choosing again."""
+def begin_model(folder: Path, backbone: Backbone) -> None:
+    """What rebuilds the trunk without its source."""
     write_json(folder / "preprocessing.json", backbone.preprocess.json())
     write_json(folder / "backbone.json", info_json(backbone.info))
-    if chosen:
-        write_json(folder / CHOSEN, chosen.json())
 
 
 def begin(folder: Path, recipe: Recipe, dataset: Dataset) -> None:
@@ -168,11 +166,11 @@ def save_model(folder: Path, model: Model) -> None:
     write_sealed_json(folder / "manifest.json", {"format": 1, "files": files})
 
 
-def append(folder: Path, event: Json, name: str = "metrics.jsonl") -> None:
-    """One line of metrics.jsonl, or of another journal of the run."""
+def append(folder: Path, event: Json, name: str = "metrics.jsonl", start: str = "") -> None:
+    """One line of metrics.jsonl, or of another journal of the run; `start` ends a half line before it."""
     path = folder / name
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(event) + "\n")
+        file.write(start + json.dumps(event) + "\n")
 
 
 def rewind(folder: Path, phase: str, epoch: int) -> None:

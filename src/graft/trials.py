@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -162,14 +162,15 @@ class Trials:
         feed.cache = None  # a network that moved is not seen again
         return predict(model, self._task(way.recipe(self.recipe), fold), feed).values
 
-    def weights(self, way: Way, fold: int, state: parts.State) -> None:
-        """Score a way whose weights are at hand already: an average of others."""
+    def weights(self, way: Way, fold: int, state: parts.State, made_of: Sequence[Way]) -> None:
+        """Score a way whose weights are at hand already: an average of others, which cost what those cost to train."""
         model = build.model(way.recipe(self.recipe), copy.deepcopy(self.trunk(way.backbone).backbone),
                             self._task(way.recipe(self.recipe), fold)).to(self.device)  # fmt: skip
         model.load_state_dict(state)
         began = time.monotonic()
         each = self._each(self.predict(model, way, fold), fold)
-        self.keep(way, fold, each, time.monotonic() - began)
+        trained = sum(self.seconds[one] / len(self.hits[one]) for one in made_of)
+        self.keep(way, fold, each, trained + time.monotonic() - began)
 
     def constant(self) -> Way:
         """The most frequent class of each fold's training rows, as a way."""
@@ -216,10 +217,15 @@ class Trials:
     def _load(self) -> None:
         """What an interrupted run has measured; a half line at the end is measured again."""
         path = self.folder / run.TRIALS if self.folder else None
-        for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else ():
+        text = path.read_text(encoding="utf-8") if path and path.exists() else ""
+        if self.folder and text and not text.endswith("\n"):
+            run.append(self.folder, {}, run.TRIALS, start="\n")
+        for line in text.splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
+                continue
+            if not record:
                 continue
             way = Way(**{**record["way"], "terms": tuple(record["way"]["terms"])})
             self.hits.setdefault(way, {})[record["fold"]] = np.array(record["each"])

@@ -187,7 +187,6 @@ def test_too_few_samples_to_choose_by_are_refused(labels: str) -> None:
     assert "--strategy" in caught.value.hint
 
 
-@pytest.mark.xfail(strict=True, reason="one group alone reaches scikit-learn, whose ValueError is a traceback")
 @pytest.mark.parametrize("valid", [False, True])
 def test_one_group_that_cannot_be_divided_is_refused_in_words(valid: bool) -> None:
     """All of a small set is one group; or all of a large one's valid part is, which has to be halved."""
