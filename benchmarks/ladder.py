@@ -1,13 +1,14 @@
 """Does `auto` find what an exhaustive search finds, and do the rankers order trunks as their test accuracy does?
 
-    python benchmarks/ladder.py run --data $GRAFT_DATA --work OUT [--tasks cifar10-20 ...] [--shard 0/2]
+    python benchmarks/ladder.py exhaust --data $GRAFT_DATA --work OUT [--tasks cifar10-20 ...]
+    python benchmarks/ladder.py auto --data $GRAFT_DATA --work OUT [--tasks cifar10-20 ...] [--budget 4m]
     python benchmarks/ladder.py report --work OUT
 
 Each task has 5 to 100 training images a class and a test part of its own. Every probe is fitted to the whole training
 part with every trunk, every other strategy with the three best trunks, and all are scored on the test part; `auto` sees
 the training part alone. Regret is the best accuracy of all of them, found with the test labels, less that of the way
 that auto chose. The best of so many is flattered by chance, so a regret within the noise of the test part is marked as
-such. Each task is one line of OUT/tasks*.jsonl; `report` makes benchmarks/results/ladder.json of them.
+such. Each task is a file of OUT/exhaust and one of OUT/auto; `report` makes benchmarks/results/ladder.json of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ import numpy as np
 from scipy.stats import weightedtau
 
 from graft import zoo
-from graft.clock import Clock
+from graft.clock import Clock, seconds
 from graft.console import Console
 from graft.contest import Contest, pretrained
 from graft.data._audit import audit
@@ -35,6 +38,7 @@ from graft.intervals import bootstrap_mean, wilson
 from graft.ladder import EVERYWHERE, ON_THE_BEST, START, Ladder, untrained
 from graft.paired import Fold, bootstrapped, folds
 from graft.recipe import Recipe
+from graft.store import write_json
 from graft.trials import PASSES, SCRATCH_PASSES, Trials, Way, batch_for, epochs_for
 from graft.types import Dataset
 from graft.verdict import verdict
@@ -67,49 +71,52 @@ def trainings(trunks: list[str], samples: int) -> list[Way]:
     return [*found, Way(blank, f"full(epochs={scratch}, lr=0.003, head_lr=0.003)", batch_size=batch)]
 
 
-def run_task(name: str, data: Path, work: Path, budget: str) -> Row:
-    target, _, size = name.rpartition("-")
-    folder = _targets.build(target, int(size), data, work)
-    asked = recipe(folder, budget)
-    dataset = split(audit(open_data(str(folder))), valid=0.0, test=0.15)
-    trunks = zoo.trunks("auto")
-    found = exhaustive(asked, dataset, trunks)
-    pool = dataset.part("train")
-    began = time.monotonic()
-    trials = Trials(asked, pool, folds(pool, 0.15, 0))
-    ladder = Ladder(Contest(trials, Clock(float(budget.rstrip("s")), began), Console(quiet=True)), trunks)
-    chosen = ladder.climb()
-    seconds = time.monotonic() - began
-    scored = ranked(asked, pool, trunks)
-    if chosen not in found.hits:
-        found.measure(chosen, 0)
-    hits = found.hits[chosen]
-    table = {
-        f"{way.strategy}{'/stages' * (way.features == 'stages')} on {way.backbone}": float(each[0].mean())
-        for way, each in found.hits.items()
-    }
-    best = max((way for way in found.hits if way != chosen), key=lambda way: found.hits[way][0].mean())
-    scratch = next(way for way in found.hits if not pretrained(way))
-    lead = bootstrapped(found.hits[best][0] - hits[0])
-    return {"task": name, "train": len(pool), "test": len(hits[0]), "chosen": str(chosen),
-            "auto": float(hits[0].mean()), "best": str(best), "best_accuracy": float(found.hits[best][0].mean()),
-            "regret": 100 * max(0.0, lead.value), "regret95": [100 * lead.low, 100 * lead.high],
-            "scratch": float(found.hits[scratch][0].mean()), "verdict": verdict(ladder), "seconds": round(seconds, 1),
-            "exhaustive_seconds": round(sum(found.seconds.values()), 1), "trunks": scored,
-            "accuracy_of_trunk": of_trunks(found, trunks), "ways": table}  # fmt: skip
-
-
-def exhaustive(asked: Recipe, dataset: Dataset, trunks: tuple[str, ...]) -> Trials:
+def exhaust(name: str, data: Path, work: Path) -> Row:
     """Every way, fitted on the training part and scored on the test part."""
-    parts = np.array([sample.split for sample in dataset.samples])
-    train, test = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "test")
-    trials = Trials(asked, dataset, (Fold(train, test, np.ones(len(test), bool)),))
+    trials, pool, trunks = opened(name, data, work)
     for way in probes(trunks):
         trials.measure(way, 0)
-    best = of_trunks(trials, trunks)
-    for way in trainings(sorted(trunks, key=lambda trunk: -best[trunk])[:TUNED], len(train)):
+    best = of_trunks({way: each[0].mean() for way, each in trials.hits.items()}, trunks)
+    for way in trainings(sorted(trunks, key=lambda trunk: -best[trunk])[:TUNED], len(pool)):
         trials.measure(way, 0)
-    return trials
+    ways = [{"way": asdict(way), "accuracy": float(each[0].mean()), "seconds": trials.seconds[way]}
+            for way, each in trials.hits.items()]  # fmt: skip
+    return {"task": name, "ways": ways, "seconds": round(sum(trials.seconds.values()), 1)}
+
+
+def choose(name: str, data: Path, work: Path, budget: str, searched: Row) -> Row:
+    """What auto chooses from the training part; that and the best of the search are then scored on the test part."""
+    trials, pool, trunks = opened(name, data, work)
+    asked, began = recipe(Path(pool.name), budget), time.monotonic()
+    ladder = Ladder(
+        Contest(Trials(asked, pool, folds(pool, 0.15, 0)), Clock(seconds(budget)), Console(quiet=True)), trunks
+    )
+    chosen = ladder.climb()
+    spent = time.monotonic() - began
+    found = {Way(**{**one["way"], "terms": tuple(one["way"]["terms"])}): one["accuracy"] for one in searched["ways"]}
+    best = max(found, key=lambda way: found[way])
+    for way in {best, chosen}:
+        trials.measure(way, 0)
+    ours, theirs = trials.hits[chosen][0], trials.hits[best][0]
+    lead = bootstrapped(theirs - ours)
+    scratch = max(value for way, value in found.items() if not pretrained(way))
+    return {"task": name, "train": len(pool), "test": len(ours), "auto": float(ours.mean()), "best": found[best],
+            "regret": 100 * max(0.0, found[best] - float(ours.mean())), "regret95": [100 * lead.low, 100 * lead.high],
+            "scratch": scratch, "seconds": round(spent, 1), "chosen_way": str(chosen), "best_way": str(best),
+            "searched_seconds": searched["seconds"], "budget": budget, "trunks": ranked(asked, pool, trunks),
+            "accuracy_of_trunk": of_trunks(found, trunks), "verdict": verdict(ladder),
+            "rungs": [rung.json() for rung in ladder.rungs]}  # fmt: skip
+
+
+def opened(name: str, data: Path, work: Path) -> tuple[Trials, Dataset, tuple[str, ...]]:
+    """Trials that fit on the whole training part and score on the test part; the training part; the trunks."""
+    target, _, size = name.rpartition("-")
+    folder = _targets.build(target, int(size), data, work)
+    dataset = split(audit(open_data(str(folder))), valid=0.0, test=0.15)
+    parts = np.array([sample.split for sample in dataset.samples])
+    train, test = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "test")
+    trials = Trials(recipe(folder, "1m"), dataset, (Fold(train, test, np.ones(len(test), bool)),))
+    return trials, dataset.part("train"), zoo.trunks("auto")
 
 
 def ranked(asked: Recipe, pool: Dataset, trunks: tuple[str, ...]) -> Row:
@@ -119,18 +126,16 @@ def ranked(asked: Recipe, pool: Dataset, trunks: tuple[str, ...]) -> Row:
     return {name: {row["backbone"]: row["scores"][name]["value"] for row in rows} for name in sorted(names)}
 
 
-def of_trunks(found: Trials, trunks: tuple[str, ...]) -> Row:
+def of_trunks(found: Mapping[Way, float], trunks: tuple[str, ...]) -> Row:
     """What a trunk is worth: the accuracy of the best way with it on the test part."""
-    return {trunk: max(float(each[0].mean()) for way, each in found.hits.items() if way.backbone == trunk)
-            for trunk in trunks}  # fmt: skip
+    return {trunk: max(value for way, value in found.items() if way.backbone == trunk) for trunk in trunks}
 
 
 # ---------------------------------------------------------------------------------------------------------- the report
 
 
 def report(work: Path) -> None:
-    lines = [json.loads(line) for path in sorted(work.glob("tasks*.jsonl")) for line in path.read_text().splitlines()]
-    rows = sorted({row["task"]: row for row in lines}.values(), key=lambda row: TASKS.index(row["task"]))
+    rows = [json.loads(path.read_text()) for name in TASKS if (path := work / "auto" / f"{name}.json").exists()]
     for row in rows:
         row["trunks"]["elsewhere"] = elsewhere(row, rows)
     taus = {name: np.array([tau(row, name) for row in rows]) for name in rows[0]["trunks"]}
@@ -145,15 +150,14 @@ def report(work: Path) -> None:
         "tau_over": {prior: {name: bootstrap_mean(values - taus[prior])._asdict() for name, values in taus.items()}
                      for prior in ("static", "elsewhere")},
         "seconds": float(np.mean([row["seconds"] for row in rows])),
-        "exhaustive_seconds": float(np.mean([row["exhaustive_seconds"] for row in rows])),
+        "searched_seconds": float(np.mean([row["searched_seconds"] for row in rows])),
     }  # fmt: skip
     print(json.dumps({key: value for key, value in summary.items() if "tau" not in key}, indent=1))
     _report.table([{"ranker": name, "tau": _interval(summary["tau"][name]),
                     **{f"over {prior}": _interval(over[name]) for prior, over in summary["tau_over"].items()}}
                    for name in taus])  # fmt: skip
     setup = {"trunks": list(rows[0]["accuracy_of_trunk"]), "budget": rows[0]["budget"], "passes": PASSES, **summary}
-    shown = ("task", "train", "test", "auto", "best_accuracy", "regret", "scratch", "seconds", "chosen", "best")
-    _report.report("ladder", [{**{key: row[key] for key in shown}, **row} for row in rows], setup)
+    _report.report("ladder", rows, setup)
 
 
 def elsewhere(row: Row, rows: list[Row]) -> Row:
@@ -178,22 +182,26 @@ def tau(row: Row, name: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("run", "report"))
+    parser.add_argument("verb", choices=("exhaust", "auto", "report"))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GRAFT_DATA", ".")))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--tasks", nargs="*", default=TASKS)
-    parser.add_argument("--budget", default="90s")
-    parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--budget", default="4m")
     asked = parser.parse_args()
     if asked.verb == "report":
         report(asked.work)
         return
-    number, of = map(int, asked.shard.split("/"))
-    for name in asked.tasks[number::of]:
-        row = {**run_task(name, asked.data, asked.work, asked.budget), "budget": asked.budget}
-        with (asked.work / f"tasks{number}.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(name, {k: row[k] for k in ("auto", "best_accuracy", "scratch", "chosen", "best", "seconds")}, flush=True)
+    for name in asked.tasks:
+        done, searched = asked.work / asked.verb / f"{name}.json", asked.work / "exhaust" / f"{name}.json"
+        if done.exists() or (asked.verb == "auto" and not searched.exists()):
+            continue
+        if asked.verb == "exhaust":
+            row = exhaust(name, asked.data, asked.work)
+        else:
+            row = choose(name, asked.data, asked.work, asked.budget, json.loads(searched.read_text()))
+        done.parent.mkdir(exist_ok=True)
+        write_json(done, row)
+        print(name, {key: value for key, value in row.items() if isinstance(value, float | str)}, flush=True)
 
 
 if __name__ == "__main__":

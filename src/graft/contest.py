@@ -25,7 +25,6 @@ FIRST = 3  # folds after which the rivals of a race are told apart, and a hopele
 SAFETY = 1.3  # the final training takes that much longer than one on a fold: it has more samples
 SLACK = 0.02  # of the budget, left for saving and the last predictions
 CHEAP = 0.03  # of the budget, that one way without training may take
-BACKWARD = 4.0  # the cost of training on a sample, in forward passes, until it has been measured
 
 
 @final
@@ -41,6 +40,7 @@ class Contest:
     states: States = field(default_factory=dict)
     honest: dict[Way, Hits] = field(default_factory=dict)  # of averages: each fold's was chosen on the other folds
     notes: list[str] = field(default_factory=list)
+    paces: dict[str, float] = field(default_factory=dict)  # seconds of training for one sample, by trunk
 
     def hits(self, way: Way) -> Hits:
         return self.honest.get(way) or self.trials.hits.get(way, {})
@@ -112,7 +112,9 @@ class Contest:
     def plan(self, trainings: int, within: float, passes: int = PASSES, most: int = 60) -> tuple[int, int]:
         """Epochs and batch size of a training, such that so many of them fit into `within` seconds."""
         samples, each = len(self.trials.folds[0].train), within / trainings
-        affordable = each / (BACKWARD * self.trials.milliseconds(self.best.backbone) / 1000)
+        if self.best.backbone not in self.paces:
+            self.paces[self.best.backbone] = self.trials.pace(self.best.backbone)
+        affordable = each / self.paces[self.best.backbone]
         return epochs_for(samples, min(passes, int(affordable)), most), batch_for(
             samples, self.trials.recipe.batch_size
         )

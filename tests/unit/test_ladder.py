@@ -73,6 +73,7 @@ def scripted(
     patch.setattr(Trials, "features", lambda *a: None)
     patch.setattr(Trials, "train", lambda *a: Model(toy(), nn.Linear(32, 2)))
     patch.setattr(Trials, "milliseconds", lambda *a: 0.01)
+    patch.setattr(Trials, "pace", lambda *a: 4e-5)
     trials = Trials(RECIPE, POOL, FOLDS, folder)
     return Ladder(Contest(trials, Clock(budget), Console(quiet=True)), trunks)
 
