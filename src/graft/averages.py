@@ -62,10 +62,11 @@ def _complete(trials: Trials, states: States) -> list[Way]:
 
 
 def _start(trials: Trials, states: States, way: Way, fold: int) -> parts.State:
-    """The trunk as it came with the solved head: where the training on this fold began."""
-    origin = Way(way.backbone, "solved")
+    """The trunk as it came with the solved head, by the same probe: where the training on this fold began."""
+    origin = Way(way.backbone, str(parse("solved").with_options(probe=parse(way.strategy).options["start"])))
     if (origin, fold) not in states:
-        states[origin, fold] = parts.snapshot(trials.train(origin, fold))
+        made = parts.snapshot(trials.train(origin, fold))
+        states[origin, fold] = {name: tensor.cpu() for name, tensor in made.items()}
     return states[origin, fold]
 
 

@@ -22,7 +22,7 @@ from graft.trials import PASSES, OutOfTime, Trials, Way, batch_for, epochs_for
 from graft.types import Model
 
 FIRST = 3  # folds after which the rivals of a race are told apart, and a hopeless one is left
-SAFETY = 1.3  # the final training takes that much longer than one on a fold: it has more samples
+SAFETY = 1.1  # for what the final training does besides having more samples than one on a fold
 SLACK = 0.02  # of the budget, left for saving and the last predictions
 CHEAP = 0.03  # of the budget, that one way without training may take
 
@@ -42,6 +42,18 @@ class Contest:
     notes: list[str] = field(default_factory=list)
     paces: dict[str, float] = field(default_factory=dict)  # seconds of training for one sample, by trunk
 
+    @property
+    def measured_on(self) -> str:
+        folds = len(self.trials.folds)
+        return (
+            f"on {folds} folds" if folds > 1 else "on half B of the validation part, which chose no trunk and no rate"
+        )
+
+    @property
+    def longer(self) -> float:
+        """How much longer the final training takes than one on a fold."""
+        return SAFETY * len(self.trials.pool) / len(self.trials.folds[0].train)
+
     def hits(self, way: Way) -> Hits:
         return self.honest.get(way) or self.trials.hits.get(way, {})
 
@@ -57,11 +69,11 @@ class Contest:
 
     def left(self) -> float:
         """Seconds until the final training of the best way must begin."""
-        return self.clock.left(SAFETY * self._typical(self.best) + SLACK * self.clock.budget)
+        return self.clock.left(self.longer * self._typical(self.best) + SLACK * self.clock.budget)
 
     def affordable(self, way: Way) -> bool:
         """Whether the final training of a way still fits."""
-        return self.clock.left(SAFETY * self._typical(way) + SLACK * self.clock.budget) > 0
+        return self.clock.left(self.longer * self._typical(way) + SLACK * self.clock.budget) > 0
 
     # -------------------------------------------------------------------------------------------- without training
 
@@ -72,7 +84,7 @@ class Contest:
         """
         opened: list[str] = []
         for text in trunks:
-            needed = self.trials.milliseconds(text) * len(self.trials.pool) / 1000
+            needed = self.trials.extraction(text)
             if needed > (0.5 if opened else 0.8) * self.left():
                 if not opened:
                     raise too_little(self.clock, f"the features of {text}, which take about {duration(needed)}")
@@ -89,6 +101,8 @@ class Contest:
         """
         missing, last = self.trials.missing(way), 0.0
         try:
+            if missing and self.trials.extraction(way.backbone) > self.left():
+                return self._drop(way, "left out: its features take too long for this budget")
             if missing:
                 self.trials.features(way)  # they are made once, and are not this way's cost
             for number, fold in enumerate(missing):
@@ -109,12 +123,13 @@ class Contest:
 
     # ----------------------------------------------------------------------------------------------------- training
 
-    def plan(self, trainings: int, within: float, passes: int = PASSES, most: int = 60) -> tuple[int, int]:
+    def plan(self, trunk: str, trainings: int, within: float, passes: int = PASSES, most: int = 60) -> tuple[int, int]:
         """Epochs and batch size of a training, such that so many of them fit into `within` seconds."""
-        samples, each = len(self.trials.folds[0].train), within / trainings
-        if self.best.backbone not in self.paces:
-            self.paces[self.best.backbone] = self.trials.pace(self.best.backbone)
-        affordable = each / self.paces[self.best.backbone]
+        samples, each = len(self.trials.folds[0].train), 0.8 * within / trainings
+        batch = batch_for(samples, self.trials.recipe.batch_size)
+        if trunk not in self.paces:
+            self.paces[trunk] = self.trials.pace(trunk, batch)
+        affordable = each / self.paces[trunk]
         return epochs_for(samples, min(passes, int(affordable)), most), batch_for(
             samples, self.trials.recipe.batch_size
         )
@@ -135,7 +150,7 @@ class Contest:
                 return None
             winner = max(ready, key=self.score)
             self._run(winner, range(first, count), until, told)
-        return winner
+        return winner if self.hits(winner) else None  # it may have diverged on a later fold
 
     def _run(self, way: Way, folds: Iterable[int], until: float, told: Callable[[], None]) -> bool:
         """Whether the way has an outcome on all `folds`; one that is clearly worse is left before it has."""
@@ -161,23 +176,19 @@ class Contest:
 
     def _time(self, until: float, typical: float) -> float:
         """Seconds for one more fold, if the final training of the way is to follow."""
-        return min(until - time.monotonic(), self.clock.left(SAFETY * typical + SLACK * self.clock.budget))
+        return min(until - time.monotonic(), self.clock.left(self.longer * typical + SLACK * self.clock.budget))
 
     def _hopeless(self, way: Way) -> bool:
         """A control is measured all the same: that it is worse is what it is there to show."""
-        return len(self.hits(way)) >= FIRST and pretrained(way) and self.gain(way, self.best).upper < 0
+        return len(self.hits(way)) >= FIRST and self.trials.pretrained(way) and self.gain(way, self.best).upper < 0
 
     def _remember(self, way: Way, fold: int, trained: Model | None) -> None:
         """Weights for the averages, as long as they fit into memory."""
-        if trained is None or not pretrained(way):
+        if trained is None or not self.trials.pretrained(way):
             return
         size = sum(tensor.numel() * tensor.element_size() for tensor in trained.state_dict().values())
         if size * (len(self.states) + 1) < memory_budget() / 2:
             self.states[way, fold] = {name: tensor.cpu() for name, tensor in parts.snapshot(trained).items()}
-
-
-def pretrained(way: Way) -> bool:
-    return "pretrained=False" not in way.backbone
 
 
 def too_little(clock: Clock, what: str) -> UsageError:

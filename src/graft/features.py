@@ -133,6 +133,14 @@ class Feed:
         self._prefix = (0, "")  # the boundary that is open, and the digest of the weights before it
         self._too_large = False
 
+    def decode(self) -> None:
+        """Decode every sample once, if all fit into memory: parts of this feed then share them."""
+        if len(self) and not bool(self._decoded.all()) and (self._canvas is not None or self._fits()):
+            self._samples(torch.arange(len(self)))
+
+    def _fits(self) -> bool:
+        return self._decode([0]).numel() * len(self) <= memory_budget()
+
     def part(self, rows: Tensor, backbone: Backbone, augment: Augment | None = None, needs: str = "pooled") -> Feed:
         """Some rows (n,) of this feed before another backbone of the same preprocessing: what was decoded is shared."""
         made = Feed(

@@ -29,7 +29,7 @@ from graft.scoring import predict
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
 from graft.trials import Trials, fit_scale
-from graft.types import Backbone, Dataset, Flow, Json, Metric, Model, Predictions, Recipe, Result, Task
+from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Recipe, Result, Task
 from graft.verdict import verdict
 
 Scores = dict[str, Metric]
@@ -56,14 +56,14 @@ class Job:
         self.console.trunk(backbone.info, backbone.preprocess.json())
         task = build.task(self.recipe, dataset.classes, _class_counts(dataset))
         model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
-        flow = build.flow(self.recipe, model)
+        build.flow(self.recipe, model)  # an impossible argument is said before anything is written
         self._begin(dataset)
         run.begin_model(self.folder, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
         train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
         with self.console.training() as story:
             compared = self._before(model, task, (train, valid, test), story)
-            results = self._train(flow, model, task, (train, valid), story)
+            results = self._train(model, task, (train, valid), story)
         return self._finish(model, task, dataset, (train, valid, test), compared, results)
 
     # ------------------------------------------------------------------------------------------------------ before
@@ -83,7 +83,7 @@ class Job:
             self._begin(whole)
             try:
                 self._climb(pool)
-            except UsageError:  # a budget that is too small
+            except (UsageError, DataError):  # too small a budget, data that cannot be divided
                 if fresh:
                     run.forget(self.folder)
                 raise
@@ -146,7 +146,7 @@ class Job:
 
     # ------------------------------------------------------------------------------------------------------- train
 
-    def _train(self, flow: Flow, model: Model, task: Task, feeds: tuple[Feed, Feed], story: Tell) -> list[Result]:
+    def _train(self, model: Model, task: Task, feeds: tuple[Feed, Feed], story: Tell) -> list[Result]:
         def tell(event: Json) -> None:
             story(event)
             if event["event"] == "resumed":
@@ -155,7 +155,7 @@ class Job:
                 run.append(self.folder, event)
 
         checkpoints = Checkpoints(self.folder / "ckpt")
-        return Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(flow)
+        return Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(build.flow(self.recipe, model))
 
     # ------------------------------------------------------------------------------------------------------- after
 

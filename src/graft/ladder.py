@@ -4,7 +4,7 @@
     controls    the most frequent class, raw pixels, random weights frozen, and the same network from scratch
     norms       scales and shifts of the normalisation layers, from the solved linear head
     last stage  LP-FT of the last stage, held near the pretrained weights (L2-SP)
-    all         LP-FT of everything, slower towards the input, two rates
+    all         LP-FT of everything, slower towards the input
     averages    part of the way back to the pretrained weights (WiSE-FT), and the greedy soup of what was trained
 
 A rung is climbed only when the one-sided 90 % lower bound of its paired gain lies above zero; otherwise the cheaper way
@@ -21,12 +21,14 @@ from typing import final
 from graft import tables
 from graft.averages import soup, wise
 from graft.contest import FIRST, Contest, too_little
-from graft.paired import SPLITS, Gain
+from graft.errors import DataError
+from graft.paired import SPLITS, Gain, without_peeking
 from graft.spec import parse
 from graft.trials import SCRATCH_PASSES, Way
 from graft.types import Json
 
 EVERYWHERE = ("centroid", "knn", "ridge", "logistic")  # on every trunk; cheapest first, and so they win ties
+FAST, LARGE = ("centroid", "ridge"), 5_000  # what larger data get: the cost of the others grows too fast
 ON_THE_BEST = ("svm_linear", "forest", "svm_rbf")
 FINALISTS = 2  # trunks that are fine-tuned
 START = "start='ridge'"  # the closed form that heads begin as: LP-FT asks for a good one, not for the best
@@ -39,7 +41,7 @@ class Rung:
 
     name: str
     way: Way | None
-    score: float = float("nan")
+    score: float | None = None
     gain: Gain | None = None  # over what was kept until then; of a control: what the kept way has over it
     folds: int = 0
     seconds: float = 0.0
@@ -68,11 +70,13 @@ class Ladder:
     def climb(self) -> Way:
         self._probes()
         self._controls()
-        for name, share in (("norms", 0.3), ("last stage", 0.5), ("all", 1.0)):
-            if not self._rung(name, share * self.contest.left()):
+        idle = 0  # rungs in a row that cannot add more than epsilon: one alone says little of the next, dearer one
+        for name, share in (("norms", 0.2), ("last stage", 0.3), ("all", 1.0)):
+            idle = 0 if self._rung(name, share * self.contest.left()) else idle + 1
+            if idle == 2:
                 break
         self._averages()
-        self._against_scratch()
+        self._against_controls()
         return self.contest.best
 
     def cheapest(self) -> Way:
@@ -85,27 +89,37 @@ class Ladder:
 
     def _probes(self) -> None:
         began, contest = time.monotonic(), self.contest
-        self.trunks = contest.open(self.trunks)
-        everywhere = [Way(trunk, name) for name in EVERYWHERE for trunk in self.trunks]
+        self.trunks = contest.open(sorted(self.trunks, key=contest.trials.parameters))  # the cheaper one wins ties
+        large = len(contest.trials.folds[0].train) > LARGE
+        everywhere = [Way(trunk, name) for name in (FAST if large else EVERYWHERE) for trunk in self.trunks]
         everywhere += [Way(trunk, "ridge", "stages") for trunk in self.trunks]
         with contest.console.progress("probes", len(everywhere) + len(ON_THE_BEST)) as bar:
             for number, way in enumerate(self._tried(everywhere)):
                 self.probed += [way] if contest.measure(way) else []
                 bar(number + 1)
-        contest.best = contest.probe = max(self.probed, key=contest.score)  # the first of equals, the cheapest
+        best, hits = without_peeking({way: contest.hits(way) for way in self.probed}, contest.trials.folds)
+        contest.honest[best] = hits  # the best of so many is flattered on the folds that chose it
+        contest.best = contest.probe = best
         why = f"the best of {len(self.probed)} cheap ways on {len(self.trunks)} trunk{'s' * (len(self.trunks) > 1)}"
         self._tell("probes", contest.best, None, began, kept=True, why=why)
 
     def _tried(self, everywhere: Sequence[Way]) -> Iterator[Way]:
         """The cheap ways on all trunks, then the dearer ones on the best trunk. Raises UsageError: no time for one."""
         yield from everywhere
+        if not self.probed and self.contest.left() > 0:
+            raise DataError(
+                f"no way could be fitted: {self.contest.notes[-1]}", "look at the data, or choose another trunk"
+            )
         if not self.probed:
             raise too_little(self.contest.clock, "one cheap way")
+        if len(self.contest.trials.folds[0].train) > LARGE:
+            self.contest.notes.append(f"{', '.join(ON_THE_BEST)}: left out, they are for up to {LARGE:,} samples")
+            return
         trunk = max(self.probed, key=self.contest.score).backbone
         yield from (Way(trunk, name) for name in ON_THE_BEST)
 
     def _controls(self) -> None:
-        """What the best way has to beat, on the same folds. Only training from scratch may be chosen in the end."""
+        """What the best way has to beat, on the same folds. One that is better beyond noise is chosen in the end."""
         contest, trunk = self.contest, self.contest.best.backbone
         self.controls["majority"] = contest.trials.constant()
         for name, backbone in (("random frozen", untrained(trunk)), ("pixels", "pixels")):
@@ -113,7 +127,8 @@ class Ladder:
             if contest.measure(way):
                 self._control(name, way, began)
         began, within = time.monotonic(), min(SCRATCH * contest.clock.budget, contest.left())
-        epochs, batch = contest.plan(min(FIRST, len(contest.trials.folds)), within, SCRATCH_PASSES, 200)
+        trainings = min(FIRST, len(contest.trials.folds))
+        epochs, batch = contest.plan(trunk, trainings, within, SCRATCH_PASSES, 200)
         way = Way(untrained(trunk), f"full(epochs={epochs}, lr=0.003, head_lr=0.003)", batch_size=batch)
         if contest.race("scratch", [way], within, SPLITS):
             self._control("scratch", way, began)
@@ -128,13 +143,16 @@ class Ladder:
 
     def _ways(self, name: str, within: float) -> list[Way]:
         """What is tried on a rung, on each of the finalists."""
-        rates = (0.001, 0.003) if name == "all" else (0.001,)
-        trainings = self.contest.trainings(FINALISTS * len(rates))
-        epochs, batch = self.contest.plan(trainings, within)
-        texts = {"norms": [f"norm_affine({START}, epochs={epochs})"],
-                 "last stage": [f"lp_ft({START}, last=1, epochs={epochs})"],
-                 "all": [f"discriminative({START}, epochs={epochs}, lr={lr})" for lr in rates]}[name]  # fmt: skip
-        return [Way(trunk, text, "last", ("l2_sp",), batch) for trunk in self._finalists() for text in texts]
+        forms = {"norms": ["norm_affine({start}, epochs={epochs})"],
+                 "last stage": ["lp_ft({start}, last=1, epochs={epochs})"],
+                 "all": ["discriminative({start}, epochs={epochs}, lr=0.003)"]}[name]  # fmt: skip
+        trunks, made = self._finalists(), []
+        for trunk in trunks:
+            trainings = self.contest.trainings(len(trunks) * len(forms))
+            epochs, batch = self.contest.plan(trunk, trainings, within)
+            texts = [form.format(start=START, epochs=epochs) for form in forms]
+            made += [Way(trunk, text, "last", ("l2_sp",), batch) for text in texts]
+        return made
 
     def _finalists(self) -> list[str]:
         """The trunks with the best ways so far."""
@@ -165,13 +183,16 @@ class Ladder:
         elif lead.upper < 0:
             why = "worse than what is kept"
         elif lead.upper < self.epsilon:
-            why = f"at most {100 * lead.upper:.1f} points better: the climb ends"
+            why = f"at most {100 * lead.upper:.1f} points better: not worth it"
         else:
             why = "within noise: the cheaper way stays"
         self._tell(name, way, lead, began, kept=kept, why=why)
 
     def _averages(self) -> None:
         """Averages of weights that are at hand: a prediction each, no training."""
+        if self.contest.trials.resumed:
+            self.contest.notes.append("averages of weights were left out: those of an interrupted run are gone")
+            return
         for name, find in (("wise", wise), ("soup", soup)):
             contest, began = self.contest, time.monotonic()
             found = find(contest.trials, contest.states, contest.left)
@@ -179,12 +200,15 @@ class Ladder:
                 contest.honest[found[0]] = found[1]
                 self._climb(name, found[0], contest.gain(found[0], contest.best), began)
 
-    def _against_scratch(self) -> None:
-        """Negative transfer: where training from scratch is better, that is what is chosen."""
-        way = self.controls.get("scratch")
+    def _against_controls(self) -> None:
+        """Negative transfer: where something without pretrained weights is better, that is what is chosen."""
+        for name in ("random frozen", "pixels", "scratch"):
+            self._against(name, self.controls.get(name))
+
+    def _against(self, name: str, way: Way | None) -> None:
         if way and (lead := self.contest.gain(way, self.contest.best)).real and self.contest.affordable(way):
             self.contest.best = way
-            self._tell("scratch", way, lead, time.monotonic(), kept=True, why="the pretrained weights hurt here")
+            self._tell(name, way, lead, time.monotonic(), kept=True, why="the pretrained weights hurt here")
 
     def _tell(
         self,
@@ -197,7 +221,7 @@ class Ladder:
         why: str = "",
         control: bool = False,
     ) -> None:
-        score = self.contest.score(way, "B") if way else float("nan")
+        score = self.contest.score(way, "B") if way else None
         folds = len(self.contest.hits(way)) if way else 0
         self.rungs.append(Rung(name, way, score, lead, folds, time.monotonic() - began, kept, why, control))
         tables.rung(self.contest.console, self.rungs[-1].json())

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from graft.device import seed_of
 from graft.errors import DataError
 from graft.types import Dataset
 
@@ -66,7 +67,9 @@ def folds(dataset: Dataset, share: float, seed: int) -> tuple[Fold, ...]:
     if len(dataset) < SMALL:
         splits = int(np.clip(np.median(counts[counts > 0]), 2, SPLITS))
         splits = min(splits, len(np.unique(groups)))
-        found = [f for repeat in range(REPEATS) for f in _folds(targets, groups, splits, 1000 * seed + repeat)]
+        found = [
+            f for repeat in range(REPEATS) for f in _folds(targets, groups, splits, seed_of("folds", seed, repeat))
+        ]
         return tuple(Fold(train, test, np.ones(len(test), bool)) for train, test in found)
     return (_halves(dataset, targets, groups, share, seed),)
 
@@ -76,9 +79,9 @@ def _halves(dataset: Dataset, targets: Rows, groups: Rows, share: float, seed: i
     if given.any():
         train, test = np.flatnonzero(~given), np.flatnonzero(given)
     else:
-        train, test = _folds(targets, groups, max(2, round(1 / share)), 1000 * seed)[0]
+        train, test = _folds(targets, groups, min(20, max(2, round(1 / share))), seed_of("valid", seed))[0]
     _require_groups(groups[test], f"the validation part of {dataset.name}")
-    half = _folds(targets[test], groups[test], 2, 1000 * seed + 1)[0][1]
+    half = _folds(targets[test], groups[test], 2, seed_of("half", seed))[0][1]
     report = np.zeros(len(test), bool)
     report[half] = True
     return Fold(train, test, report)
@@ -88,9 +91,13 @@ def _folds(targets: Rows, groups: Rows, splits: int, seed: int) -> list[tuple[Ro
     with warnings.catch_warnings():  # a class with fewer samples than folds: the audit has said so
         warnings.simplefilter("ignore")
         whole = len(np.unique(groups)) == len(groups)  # then the faster of the two gives as good folds
-        cut = (StratifiedKFold if whole else StratifiedGroupKFold)(splits, shuffle=True, random_state=seed)
+        cut = (StratifiedKFold if whole else StratifiedGroupKFold)(splits, shuffle=True, random_state=seed % 2**32)
         found = cut.split(np.zeros(len(targets)), targets, groups)
-        return [(train, test) for train, test in found if len(train) and len(test)]
+        made = [(train, test) for train, test in found if len(train) and len(test)]
+    if any(len(np.unique(targets[train])) < 2 for train, _ in made):
+        what = "the groups are so few or so uneven that a part to train on would hold one class alone"
+        raise DataError(what, "give other groups, or name the way yourself: --strategy centroid")
+    return made
 
 
 def _require_groups(groups: Rows, name: str) -> None:
@@ -114,19 +121,27 @@ def gain(a: Hits, b: Hits, folds: Sequence[Fold]) -> Gain:
         return bootstrapped((a[0] - b[0])[folds[0].report])
     means = np.array([(a[k] - b[k]).mean() for k in shared])
     ratio = float(np.mean([len(folds[k].test) / len(folds[k].train) for k in shared])) if shared else 0.0
-    return corrected(means, ratio)
+    size = float(np.mean([len(folds[k].test) for k in shared])) if shared else 1.0
+    return corrected(means, ratio, size)
 
 
-def corrected(differences: Array, ratio: float) -> Gain:
+def corrected(differences: Array, ratio: float, size: float = np.inf) -> Gain:
     """(J,) differences of J resamples, `ratio` = test / train size: Student's t with J - 1 degrees of freedom and the
-    variance (1/J + ratio) s^2. With one difference nothing is known of the noise."""
+    variance (1/J + ratio) s^2. With one difference nothing is known of the noise.
+
+    `size`: samples in a test part. A few differences of few samples may be equal by chance: s^2 is at least what a rate
+    of that size has.
+    """
     count = len(differences)
     if count < 2:
         value = float(differences.mean()) if count else 0.0
         return Gain(value, -1.0, 1.0, -1.0, 1.0, count)
-    value, error = float(differences.mean()), float(np.sqrt((1 / count + ratio) * differences.var(ddof=1)))
+    value = float(differences.mean())
+    variance = max(float(differences.var(ddof=1)), abs(value) * (1 - abs(value)) / size)
+    error = float(np.sqrt((1 / count + ratio) * variance))
     wide, narrow = (float(student.ppf(q, count - 1)) * error for q in (0.975, 0.9))
-    return Gain(value, value - wide, value + wide, value - narrow, value + narrow, count)
+    low, high, lower, upper = (max(-1.0, min(1.0, value + by)) for by in (-wide, wide, -narrow, narrow))
+    return Gain(value, low, high, lower, upper, count)
 
 
 def bootstrapped(differences: Array, samples: int = 2000) -> Gain:
@@ -149,7 +164,7 @@ def score(hits: Hits, folds: Sequence[Fold], half: str = "B") -> float:
 
 def without_peeking(candidates: Mapping[Key, Hits], folds: Sequence[Fold]) -> tuple[Key, Hits]:
     """The best of several candidates, and what choosing so is worth: each fold is scored with the candidate that the
-    OTHER folds choose, a held-out part with the one that half A chooses. The first candidate wins ties."""
+    others that share no sample with it choose, a held-out part with the one that half A chooses."""
     means = {key: {k: each.mean() for k, each in hits.items()} for key, hits in candidates.items()}
     if len(folds) == 1:
         best = max(candidates, key=lambda key: score(candidates[key], folds, "A"))
@@ -157,6 +172,7 @@ def without_peeking(candidates: Mapping[Key, Hits], folds: Sequence[Fold]) -> tu
     best = max(candidates, key=lambda key: np.mean(list(means[key].values())))
     made: Hits = {}
     for k in candidates[best]:
-        others = {key: np.mean([m for j, m in found.items() if j != k]) for key, found in means.items()}
+        apart = [j for j in means[best] if not np.intersect1d(folds[j].test, folds[k].test).size]
+        others = {key: np.mean([found[j] for j in apart]) for key, found in means.items()}
         made[k] = candidates[max(others, key=lambda key: others[key])][k]
     return best, made

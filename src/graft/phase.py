@@ -269,7 +269,7 @@ def solve(setting: Setting, phase: Phase, fit: Callable[[Tensor, Tensor], None])
     freeze(model, phase)
     model.eval()
     labelled = train.targets >= 0
-    fit(train.pooled()[labelled], train.targets[labelled])
+    fit(train.pooled()[labelled].to(train.device), train.targets[labelled].to(train.device))
     boundary = len(model.backbone.stages)
     scores: dict[str, float] = {}
     if len(setting.valid):

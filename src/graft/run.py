@@ -207,8 +207,8 @@ def open_sealed(folder: Path, why: str) -> int:
 def load(folder: Path) -> Loaded:
     """Check every hash, rebuild the network without its original weights, and load the run's own."""
     verify(folder)
-    chosen = folder / CHOSEN
-    recipe = make_recipe(read_json(chosen if chosen.is_file() else folder / "recipe.json"))
+    signed = read_sealed_json(folder / "manifest.json")["files"]
+    recipe = make_recipe(read_json(folder / (CHOSEN if CHOSEN in signed else "recipe.json")))
     classes = tuple(read_json(folder / "labels.json"))
     backbone = _rebuild(read_json(folder / "backbone.json"))
     backbone.preprocess = images(read_json(folder / "preprocessing.json"))

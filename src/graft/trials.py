@@ -25,7 +25,7 @@ from graft.features import Cache, Feed
 from graft.nn.heads import Standardize
 from graft.paired import Array, Fold, Hits
 from graft.phase import Tell
-from graft.scoring import predict
+from graft.scoring import BATCH, predict
 from graft.spec import parse
 from graft.train import Loop
 from graft.types import Backbone, Dataset, Features, Flow, Json, Model, Predictions, Recipe, Task
@@ -66,6 +66,7 @@ class Trunk:
     backbone: Backbone
     feed: Feed
     features: dict[str, Tensor] = field(default_factory=dict)
+    decoding: float = 0.0  # seconds for one sample, once measured
 
     def view(self, needs: str) -> Tensor:
         """(N, D) features of the whole pool."""
@@ -89,6 +90,7 @@ class Trials:
         self.hits: dict[Way, Hits] = {}
         self.seconds: dict[Way, float] = {}
         self._load()
+        self.resumed = bool(self.hits)
 
     # ---------------------------------------------------------------------------------------------------- the trunks
 
@@ -121,13 +123,31 @@ class Trials:
             inputs = trunk.feed.part(rows, trunk.backbone).batch(rows, 0)
             began = time.perf_counter()
             with torch.inference_mode():
-                trunk.backbone(inputs)
+                trunk.backbone(inputs).pooled.sum().item()  # waits for a GPU
             times.append(time.perf_counter() - began)
         return 1000 * min(times) / len(rows)
 
-    def pace(self, text: str, few: int = 64) -> float:
+    def extraction(self, text: str, few: int = 32) -> float:
+        """Seconds that the features of the whole pool take, decoding included; 0 when they are there."""
+        trunk = self.trunk(text)
+        if trunk.features:
+            return 0.0
+        if not trunk.decoding:
+            rows, began = torch.arange(min(few, len(self.pool))), time.perf_counter()
+            trunk.feed.batch(rows, 0)
+            trunk.decoding = (time.perf_counter() - began) / len(rows)
+        return (trunk.decoding + self.milliseconds(text) / 1000) * len(self.pool)
+
+    def parameters(self, text: str) -> int:
+        return self.trunk(text).backbone.info.parameters
+
+    def pretrained(self, way: Way) -> bool:
+        """Whether the trunk's weights come from somewhere; random ones have no hash."""
+        return bool(self.trunk(way.backbone).backbone.info.sha256)
+
+    def pace(self, text: str, batch_size: int, few: int = 64) -> float:
         """Seconds that training everything takes for one sample, views and all; the faster of two short trainings."""
-        way, began, times = Way(text, "full(epochs=2)"), 0.0, []
+        way, times = Way(text, "full(epochs=2)", batch_size=batch_size), []
         rows = torch.from_numpy(self.folds[0].train[:few])
         for _ in range(2):
             model, loop, flow = self._prepared(way, 0, rows)
@@ -164,6 +184,7 @@ class Trials:
     def _prepared(self, way: Way, fold: int, rows: Tensor, tell: Tell = lambda event: None) -> tuple[Model, Loop, Flow]:
         """All that a training on some rows needs; nothing validates it, as nothing is chosen by it."""
         recipe, trunk = way.recipe(self.recipe), self.trunk(way.backbone)
+        trunk.feed.decode()
         backbone, task = copy.deepcopy(trunk.backbone), self._task(recipe, fold)
         model = build.model(recipe, backbone, task).to(self.device)
         fit_scale(model, trunk.view("pooled")[rows])
@@ -205,9 +226,9 @@ class Trials:
         features = self.features(way)
         head = build.probe(recipe, len(self.pool.classes))
         head.fit(features[rows.train], self.targets[rows.train])
-        with torch.inference_mode():
-            task = build.task(recipe, self.pool.classes, (1,) * len(self.pool.classes))
-            return task.predict(head, Features(features[rows.test])).values
+        task = build.task(recipe, self.pool.classes, (1,) * len(self.pool.classes))
+        with torch.inference_mode():  # in blocks: k-NN holds a row for each training sample
+            return torch.cat([task.predict(head, Features(few)).values for few in features[rows.test].split(BATCH)])
 
     def _task(self, recipe: Recipe, fold: int) -> Task:
         counts = self.targets[self.folds[fold].train].bincount(minlength=len(self.pool.classes))

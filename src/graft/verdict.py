@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graft.console import Console
-from graft.contest import pretrained
 from graft.ladder import Ladder, Rung
 from graft.paired import Gain, gain, score
 from graft.spec import parse
@@ -25,7 +24,7 @@ def verdict(ladder: Ladder) -> Json:
     """The answers as JSON; `sentences` say the same in words."""
     contest, transfer = ladder.contest, _best_transfer(ladder)
     over = {name: contest.gain(transfer, way) for name, way in ladder.controls.items()}
-    word, tuned = _word(over.get("scratch")), _tuning(ladder)
+    word, tuned = _word(over.get("scratch"), contest.trials.pretrained(contest.best)), _tuning(ladder)
     return {
         "transfer": word,
         "chosen": str(contest.best),
@@ -33,7 +32,7 @@ def verdict(ladder: Ladder) -> Json:
         "over": {name: found._asdict() for name, found in over.items()},
         "cheapest_within_noise": str(ladder.cheapest()),
         "fine_tuning": {"way": str(tuned[0].way), **tuned[1]._asdict()} if tuned else None,
-        "measured_on": "folds" if len(contest.trials.folds) > 1 else "half B of the validation part",
+        "measured_on": contest.measured_on,
         "notes": list(contest.notes),
         "sentences": _sentences(word, over, ladder, tuned),
     }
@@ -41,19 +40,22 @@ def verdict(ladder: Ladder) -> Json:
 
 def _best_transfer(ladder: Ladder) -> Way:
     """What was kept last of the ways with pretrained weights; the probes always are."""
-    return [rung.way for rung in ladder.rungs if rung.kept and rung.way and pretrained(rung.way)][-1]
+    kept = [rung.way for rung in ladder.rungs if rung.kept and rung.way]
+    return [way for way in kept if ladder.contest.trials.pretrained(way)][-1]
 
 
-def _word(over_scratch: Gain | None) -> str:
+def _word(over_scratch: Gain | None, transferred: bool) -> str:
+    if not transferred:
+        return "hurts"  # something without pretrained weights was better, and was chosen
     if over_scratch is None:
         return "unknown"
-    return "helps" if over_scratch.low > 0 else "hurts" if over_scratch.high < 0 else "unclear"
+    return "helps" if over_scratch.low > 0 else "unclear"
 
 
 def _tuning(ladder: Ladder) -> tuple[Rung, Gain] | None:
     """The best fine-tuned rung, and its gain over the best probe."""
     tuned = [r for r in ladder.rungs if r.way and not r.control and r.name not in ("probes", "scratch")]
-    best = max(tuned, key=lambda rung: rung.score, default=None)
+    best = max(tuned, key=lambda rung: rung.score or 0.0, default=None)
     return (best, ladder.contest.gain(best.way, ladder.contest.probe)) if best and best.way else None
 
 
@@ -62,6 +64,8 @@ def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Ru
     said += ["; ".join(f"{_points(over[name])} over {words}" for name, words in CONTROLS.items() if name in over)]
     if over["majority"].low <= 0:
         said.append("nothing that was tried is better than the most frequent class beyond noise: look at the data")
+    chosen = ladder.contest.best
+    said.append(f"chosen: {chosen}, {100 * ladder.contest.score(chosen, 'B'):.1f} % ({ladder.contest.measured_on})")
     said.append(f"the cheapest way within noise is {ladder.cheapest()}")
     if tuned:
         rung, found = tuned
@@ -90,7 +94,7 @@ def compared(trials: Trials, ways: Sequence[Way], console: Console) -> list[Json
                 trials.measure(way, k)
                 done += 1
                 bar(done, str(way))
-    best = max(ways, key=lambda way: score(trials.hits[way], trials.folds))
+    best = max(ways, key=lambda way: score(trials.hits[way], trials.folds, "A"))
     rows = [_compared_row(trials, way, best) for way in ways]
     return sorted(rows, key=lambda row: -row["score"])
 

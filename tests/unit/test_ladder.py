@@ -72,7 +72,7 @@ def scripted(
     patch.setattr(Trials, "open", lambda *a: None)
     patch.setattr(Trials, "features", lambda *a: None)
     patch.setattr(Trials, "train", lambda *a: Model(toy(), nn.Linear(32, 2)))
-    patch.setattr(Trials, "milliseconds", lambda *a: 0.01)
+    patch.setattr(Trials, "extraction", lambda *a: 0.0)
     patch.setattr(Trials, "pace", lambda *a: 4e-5)
     trials = Trials(RECIPE, POOL, FOLDS, folder)
     return Ladder(Contest(trials, Clock(budget), Console(quiet=True)), trunks)
@@ -220,7 +220,7 @@ def test_the_cheapest_way_is_the_first_that_the_best_one_does_not_beat(monkeypat
 
 def test_what_was_left_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     made = scripted(monkeypatch, {"knn": 0.7, "ridge": DataError("it cannot be solved")}, trunks=("toy", "toy(dim=8)"))
-    monkeypatch.setattr(Trials, "milliseconds", lambda self, text: 0.01 if text == "toy" else 1e6)
+    monkeypatch.setattr(Trials, "extraction", lambda self, text: 0.01 if text == "toy" else 1e6)
     assert made.climb() == Way("toy", "knn") and made.trunks == ("toy",)
     notes = verdict(made)["notes"]
     assert any(note.startswith("toy(dim=8) was left out") for note in notes)
@@ -233,7 +233,7 @@ def test_a_budget_that_is_too_small_is_refused_with_a_larger_one(
     monkeypatch: pytest.MonkeyPatch, budget: float, milliseconds: float
 ) -> None:
     made = scripted(monkeypatch, {}, budget=budget)
-    monkeypatch.setattr(Trials, "milliseconds", lambda *a: milliseconds)
+    monkeypatch.setattr(Trials, "extraction", lambda *a: milliseconds)
     with pytest.raises(UsageError, match="too small") as caught:
         made.climb()
     assert caught.value.hint.startswith("--budget ")
@@ -396,7 +396,7 @@ def test_a_budget_that_is_refused_on_resume_costs_no_trial(
         with pytest.raises(Interrupted):
             fit(flowers, tmp_path / "run")
     before = lines(tmp_path / "run")
-    monkeypatch.setattr(Trials, "milliseconds", lambda *a: 1e6)
+    monkeypatch.setattr(Trials, "extraction", lambda *a: 1e6)
     with pytest.raises(UsageError, match="too small"):
         fit(flowers, tmp_path / "run", resume=True)
     assert lines(tmp_path / "run") == before

@@ -28,7 +28,10 @@ def flat(found: Sequence[Fold]) -> list[list[int]]:
 
 def plain(counts: Sequence[int]) -> tuple[Fold, ...]:
     """Folds of which only the sizes matter: `counts` are those of the test parts, and each trains on 16."""
-    return tuple(Fold(np.arange(16), np.arange(n), np.ones(n, bool)) for n in counts)
+    starts = np.cumsum([0, *counts])
+    return tuple(
+        Fold(np.arange(16), np.arange(n) + start, np.ones(n, bool)) for n, start in zip(counts, starts, strict=False)
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- intervals

@@ -70,6 +70,7 @@ def last_linear(head: nn.Module) -> nn.Linear:
 def set_affine(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
     """Make a `linear` head compute weight (C, D) @ x + bias (C,) of the features as they come."""
     layer = last_linear(head)
+    weight, bias = weight.to(layer.weight.device), bias.to(layer.weight.device)
     scale = head[0] if isinstance(head, nn.Sequential) and isinstance(head[0], Standardize) else None
     if scale is not None:
         weight, bias = weight * scale.deviation, bias + weight @ scale.mean.to(weight.dtype)
