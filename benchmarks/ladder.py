@@ -30,7 +30,7 @@ from scipy.stats import weightedtau
 from graft import zoo
 from graft.clock import Clock, seconds
 from graft.console import Console
-from graft.contest import Contest, pretrained
+from graft.contest import Contest
 from graft.data._audit import audit
 from graft.data._sniff import open_data
 from graft.data._split import split
@@ -99,7 +99,7 @@ def choose(name: str, data: Path, work: Path, budget: str, searched: Row) -> Row
         trials.measure(way, 0)
     ours, theirs = trials.hits[chosen][0], trials.hits[best][0]
     lead = bootstrapped(theirs - ours)
-    scratch = max(value for way, value in found.items() if not pretrained(way))
+    scratch = max(value for way, value in found.items() if "pretrained=False" in way.backbone)
     return {"task": name, "train": len(pool), "test": len(ours), "auto": float(ours.mean()), "best": found[best],
             "regret": 100 * max(0.0, found[best] - float(ours.mean())), "regret95": [100 * lead.low, 100 * lead.high],
             "scratch": scratch, "seconds": round(spent, 1), "chosen_way": str(chosen), "best_way": str(best),

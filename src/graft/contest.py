@@ -80,18 +80,18 @@ class Contest:
     def open(self, trunks: Sequence[str]) -> tuple[str, ...]:
         """Features of the whole pool from each trunk, as far as half of the budget goes; which trunks those are.
 
-        Raises UsageError when the budget is too small for the first one.
+        Raises UsageError when the budget is too small for any.
         """
         opened: list[str] = []
         for text in trunks:
             needed = self.trials.extraction(text)
             if needed > (0.5 if opened else 0.8) * self.left():
-                if not opened:
-                    raise too_little(self.clock, f"the features of {text}, which take about {duration(needed)}")
                 self.notes.append(f"{text} was left out: its features take about {duration(needed)}")
                 continue
             self.trials.open(text, self.console)
             opened.append(text)
+        if not opened:
+            raise too_little(self.clock, f"the features of a trunk: {self.notes[-1]}")
         return tuple(opened)
 
     def measure(self, way: Way) -> bool:
