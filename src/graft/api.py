@@ -59,7 +59,7 @@ def fit(
     `options` are the fields of Recipe. With `resume`, the run in `out` is started, continued, or said to be done.
     Raises UsageError, DataError, MissingExtra, ResourceError, IntegrityError, Interrupted.
     """
-    asked = _recipe(data, recipe, options)
+    asked = zoo.settled(_recipe(data, recipe, options))
     plan(asked)
     folder = _claim(asked, out, resume)
     if resume and (folder / "result.json").exists():
@@ -72,14 +72,21 @@ def fit(
 
 
 def rank(
-    data: str, *, backbones: Sequence[str] = (), console: Console | None = None, seed: int = 0, test: float = 0.15
+    data: str,
+    *,
+    backbones: Sequence[str] = (),
+    console: Console | None = None,
+    seed: int = 0,
+    test: float = 0.15,
+    sealed: str | None = None,
 ) -> Json:
     """How well pretrained trunks suit the data, without training: one row each, the best first, with a standard error.
 
-    The test part that `fit` with the same seed would seal is left out. Raises UsageError, DataError, MissingExtra.
+    The test part that `fit` with the same seed, test and sealed would seal is left out. Raises UsageError, DataError,
+    MissingExtra.
     """
     asked = {"data": data, "strategy": AUTO, "backbone": " + ".join(backbones) or AUTO, "seed": seed, "test": test}
-    recipe = make_recipe(asked)
+    recipe = make_recipe({**asked, "sealed": sealed})
     plan(recipe)
     told = console or Console(quiet=True)
     pool = pool_of(recipe, told)
@@ -100,8 +107,9 @@ def compare(
 
     `options` are the fields of Recipe. The sealed test part is not looked at. Raises what `fit` raises.
     """
-    if not strategies:
-        raise UsageError("there is nothing to compare", "--strategy ridge --strategy lp_ft")
+    if not strategies or AUTO in strategies:
+        what = "auto chooses among ways, and is none itself" if strategies else "there is nothing to compare"
+        raise UsageError(what, "name the ways to compare: --strategy ridge --strategy lp_ft")
     said = {key: value for key, value in options.items() if value is not None}
     asked = " + ".join(backbones) or bundled.DEFAULT
     base = make_recipe({**said, "data": data, "strategy": AUTO, "backbone": asked})
@@ -113,6 +121,8 @@ def compare(
     pool = pool_of(base, told)
     zoo.require_enough(pool)
     trials = Trials(base, pool, folds(pool, base.valid or 0.15, base.seed))
+    for trunk in zoo.trunks(base.backbone):
+        zoo.check_modality(trials.trunk(trunk).backbone.info, pool)
     return {"data": data, "samples": len(pool), "folds": len(trials.folds), "ways": compared(trials, ways, told),
             "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
 

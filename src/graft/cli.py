@@ -107,6 +107,9 @@ def rank(
     backbones: Backbones = None,
     seed: Annotated[int, typer.Option(help="of the split: the test part that `fit` would seal is left out")] = 0,
     test: Annotated[float, typer.Option(help="share that is left out, where the data have no test part")] = 0.15,
+    sealed: Annotated[
+        str | None, typer.Option(help="the given part to leave out, if it is not called test")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -114,7 +117,7 @@ def rank(
     from graft import api, tables
 
     console = Console(quiet=quiet)
-    result = api.rank(data, backbones=backbones or (), console=console, seed=seed, test=test)
+    result = api.rank(data, backbones=backbones or (), console=console, seed=seed, test=test, sealed=sealed)
     _table(result, tables.ranking(result["trunks"]), as_json)
 
 

@@ -7,6 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from graft.types import Model, Phase
 
+FEW = 1000  # samples below which a moving BatchNorm keeps its pretrained statistics
+
 
 def freeze(model: Model, phase: Phase) -> None:
     """Exactly the parameters of the phase's groups move."""
@@ -54,4 +56,4 @@ def keep_statistics(model: Model, asked: str, samples: int, batch_size: int) -> 
     be worse than the pretrained ones; random weights have none to keep."""
     if asked != "auto":
         return asked == "eval"
-    return bool(model.backbone.info.sha256) and (samples < 1000 or batch_size < 16)
+    return bool(model.backbone.info.sha256) and (samples < FEW or batch_size < 16)

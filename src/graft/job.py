@@ -20,6 +20,7 @@ from graft.data._split import split
 from graft.device import pick, precision, seeded
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.features import Cache, Feed
+from graft.freeze import FEW
 from graft.ladder import Ladder
 from graft.paired import folds
 from graft.phase import Tell
@@ -96,10 +97,15 @@ class Job:
             self.chosen = read_json(self.folder / "ladder.json")
             return
         recipe, clock = self.recipe, Clock(seconds(self.recipe.budget), self.began)
-        trials = Trials(recipe, pool, folds(pool, recipe.valid or 0.15, recipe.seed), self.folder)
+        parts = folds(pool, recipe.valid or 0.15, recipe.seed)
+        if recipe.batchnorm == "auto" and len(parts[0].train) < FEW <= len(pool):
+            recipe = replace(recipe, batchnorm="train")  # one mode for all: what is measured is what is delivered
+        trials = Trials(recipe, pool, parts, self.folder)
+        clock.began -= min(sum(trials.seconds.values()), 0.8 * clock.budget)  # what an interrupted run has spent
         trunks = zoo.trunks(recipe.backbone)
         for text in trunks:
             zoo.check_modality(trials.trunk(text).backbone.info, pool)
+        zoo.require_pretrained(trials, trunks)
         ladder = Ladder(Contest(trials, clock, self.console), trunks, recipe.epsilon / 100)
         self.recipe = ladder.climb().recipe(recipe)
         self.chosen = {"verdict": verdict(ladder), "rungs": [rung.json() for rung in ladder.rungs],

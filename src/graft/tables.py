@@ -61,6 +61,8 @@ def comparison(rows: Sequence[Json]) -> list[str]:
 
 
 def _compared(row: Json) -> list[str]:
+    if "error" in row:
+        return [row["way"], "", row["error"], "", "", ""]
     difference = points(row["gain"]) if row["gain"] else ""
     return [row["way"], f"{100 * row['score']:.1f} %", difference, "yes" if row["within_noise"] else "no",
             str(row["folds"]), f"{row['seconds']:.1f}"]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graft.console import Console
+from graft.errors import DataError, ResourceError, UsageError
 from graft.ladder import Ladder, Rung
 from graft.paired import Gain, gain, score
 from graft.spec import parse
@@ -86,23 +87,38 @@ def _points(found: Gain) -> str:
 
 
 def compared(trials: Trials, ways: Sequence[Way], console: Console) -> list[Json]:
-    """Measure every way on every fold; rows with the paired difference from the best, the best first."""
-    with console.phase("trials", len(ways) * len(trials.folds), "trials") as bar:
-        done = 0
-        for way in ways:
-            for k in range(len(trials.folds)):
-                trials.measure(way, k)
-                done += 1
-                bar(done, str(way))
-    best = max(ways, key=lambda way: score(trials.hits[way], trials.folds, "A"))
-    rows = [_compared_row(trials, way, best) for way in ways]
-    return sorted(rows, key=lambda row: -row["score"])
+    """Measure every way on every fold; rows with the paired difference from the best, the best first.
+
+    A way that cannot be measured is a row with its `error`, at the end. Raises DataError when none can be.
+    """
+    failed: dict[Way, str] = {}
+    with console.phase("trials", len(ways), "ways") as bar:
+        for number, way in enumerate(ways):
+            try:
+                for k in trials.missing(way):
+                    trials.measure(way, k)
+            except (UsageError, DataError, ResourceError) as error:  # such as norm_affine on a trunk without norms
+                failed[way] = error.what
+            bar(number + 1, str(way))
+    done = [way for way in ways if way not in failed]
+    if not done:
+        raise DataError(f"no way could be measured: {failed[ways[0]]}", "look at the data, or name other ways")
+    best = max(done, key=lambda way: score(trials.hits[way], trials.folds, "A"))
+    rows = sorted((_compared_row(trials, way, best) for way in done), key=lambda row: -float(row["score"]))
+    return [*rows, *({**_named(way), "error": why} for way, why in failed.items())]
 
 
 def _compared_row(trials: Trials, way: Way, best: Way) -> Json:
     found = None if way == best else gain(trials.hits[way], trials.hits[best], trials.folds)
-    return {"way": f"{way.strategy}{' of all stages' * (way.features == 'stages')} on {way.backbone}",
-            "strategy": way.strategy, "backbone": way.backbone, "features": way.features,
-            "score": score(trials.hits[way], trials.folds), "gain": found._asdict() if found else None,
-            "within_noise": found is None or found.high >= 0, "folds": len(trials.hits[way]),
-            "seconds": round(trials.seconds[way], 2)}  # fmt: skip
+    return _named(way) | {
+        "score": score(trials.hits[way], trials.folds),
+        "gain": found._asdict() if found else None,
+        "within_noise": found is None or found.high >= 0,
+        "folds": len(trials.hits[way]),
+        "seconds": round(trials.seconds[way], 2),
+    }
+
+
+def _named(way: Way) -> Json:
+    text = f"{way.strategy}{' of all stages' * (way.features == 'stages')} on {way.backbone}"
+    return {"way": text, "strategy": way.strategy, "backbone": way.backbone, "features": way.features}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from graft.evidence import Evidence, Score
 from graft.recipe import AUTO
 from graft.spec import parse
 from graft.trials import Trials
-from graft.types import Backbone, Dataset, Info, Json
+from graft.types import Backbone, Dataset, Info, Json, Recipe
 
 MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
 HOME = ("bundled", "local", "small", "toy", "pixels")  # sources that never need a network
@@ -31,6 +32,13 @@ def trunks(asked: str) -> tuple[str, ...]:
     if asked == AUTO:
         return tuple(f"bundled:{name}" for name in bundled.names())
     return tuple(dict.fromkeys(str(parse(text)) for text in re.split(r"\s+\+\s+", asked.strip())))
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """Only auto leaves the trunk open: every other strategy gets the default one, and the recipe says so."""
+    if recipe.backbone == AUTO and recipe.strategy != AUTO:
+        return replace(recipe, backbone=bundled.DEFAULT)
+    return recipe
 
 
 def one_trunk(asked: str) -> str:
@@ -47,6 +55,13 @@ def check_modality(info: Info, dataset: Dataset) -> None:
     if info.modality != dataset.modality:
         what = f"{info.source} is for {info.modality}, and {dataset.name} holds {dataset.modality} samples"
         raise DataError(what, f"leave it out, or choose a trunk for {dataset.modality}: graft list backbone")
+
+
+def require_pretrained(trials: Trials, asked: Sequence[str]) -> None:
+    """Raises UsageError where no trunk has anything to transfer."""
+    if not any(trials.trunk(text).backbone.info.sha256 for text in asked):
+        what = f"{', '.join(asked)}: none of the trunks has pretrained weights, so there is nothing to transfer"
+        raise UsageError(what, "--backbone bundled:natural48, or name a strategy: --strategy full")
 
 
 def require_enough(dataset: Dataset) -> None:
@@ -88,8 +103,10 @@ def _scores(trials: Trials, text: str) -> dict[str, Score]:
 
 def _few(trials: Trials) -> torch.Tensor:
     """Labelled rows, at most MOST of them, every k-th of each class."""
-    targets = trials.targets.numpy()
-    rows = np.flatnonzero(targets >= 0)
+    targets, groups = trials.targets.numpy(), [sample.group for sample in trials.pool.samples]
+    first = {group: i for i, group in reversed(list(enumerate(groups))) if (group or "").startswith("copies:")}
+    alone = np.array([first.get(group, i) == i for i, group in enumerate(groups)])  # a copy would find its twin
+    rows = np.flatnonzero((targets >= 0) & alone)
     if len(rows) <= MOST:
         return torch.from_numpy(rows)
     order = rows[np.argsort(targets[rows], kind="stable")]

@@ -103,12 +103,23 @@ def test_two_samples_a_class_on_average_are_needed(labels: str, enough: bool) ->
 def test_many_samples_are_thinned_evenly_in_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
     class Few:
         targets = torch.tensor([0] * 60 + [1] * 30 + [-1] * 10)
+        samples = tuple(Sample(str(i), i) for i in range(100))
+        pool = Dataset("memory", "image", samples, ("a", "b"), lambda s: None, lambda s: b"")
 
     monkeypatch.setattr(zoo, "MOST", 30)
     found = zoo._few(Few()).tolist()  # type: ignore[arg-type]
     assert len(set(found)) == 30 and sum(i < 60 for i in found) == 20 and max(found) < 90
     monkeypatch.setattr(zoo, "MOST", 90)
     assert zoo._few(Few()).tolist() == list(range(90))  # type: ignore[arg-type]
+
+
+def test_of_copies_one_is_scored_as_the_others_would_find_their_twin() -> None:
+    class Copies:
+        targets = torch.zeros(4, dtype=torch.long)
+        samples = tuple(Sample(str(i), i, group=group) for i, group in enumerate(("copies:a", "p", "copies:a", "p")))
+        pool = Dataset("memory", "image", samples, ("a", "b"), lambda s: None, lambda s: b"")
+
+    assert zoo._few(Copies()).tolist() == [0, 1, 3]  # type: ignore[arg-type]
 
 
 def test_rank_leaves_out_what_fit_would_seal(flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
