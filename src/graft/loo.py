@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 from graft.errors import UsageError
 from graft.evidence import Array, Evidence
@@ -27,7 +25,6 @@ class RidgeFit(NamedTuple):
     scores: Array  # (N, C) what a fit without the sample says of it, exactly
     weight: Array  # (D, C)
     bias: Array  # (C,)
-    temperature: float  # softmax(scores * temperature) has the least leave-one-out log-loss
 
 
 def fit_ridge(evidence: Evidence, lambdas: Sequence[float] | None = None) -> RidgeFit:
@@ -40,7 +37,7 @@ def fit_ridge(evidence: Evidence, lambdas: Sequence[float] | None = None) -> Rid
     dual = u @ ((u.T @ evidence.indicators) / (w + lam)[:, None])
     weight = evidence.features.T @ (dual - dual.mean(0))  # centring the dual spares a centred copy of the features
     bias = evidence.counts / len(evidence.targets) - mean @ weight
-    return RidgeFit(lam, scores, weight, bias, _temperature(scores, evidence))
+    return RidgeFit(lam, scores, weight, bias)
 
 
 def loo_predictions(evidence: Evidence, lambdas: Sequence[float] | None = None) -> tuple[float, Array]:
@@ -67,13 +64,3 @@ def _penalties(w: Array, lambdas: Sequence[float] | None) -> Array:
     if penalties.ndim != 1 or not penalties.size or not (np.isfinite(penalties) & (penalties > 0)).all():
         raise UsageError(f"lambdas={lambdas!r} are not penalties > 0", "leave them out: 28 are tried")
     return penalties
-
-
-def _temperature(scores: Array, evidence: Evidence) -> float:
-    """Within 0.01 to 1000: where all samples are right, the larger the better, without end."""
-    rows = np.arange(len(scores))
-
-    def log_loss(log_t: float) -> float:
-        return -float(log_softmax(scores * np.exp(log_t), axis=1)[rows, evidence.targets].mean())
-
-    return float(np.exp(minimize_scalar(log_loss, bounds=(np.log(0.01), np.log(1000.0)), method="bounded").x))

@@ -18,6 +18,7 @@ from graft.types import Json
 
 WORDS = {"helps": "transfer helps", "hurts": "transfer hurts", "unclear": "it cannot be told whether transfer helps",
          "unknown": "whether transfer helps was not measured"}  # fmt: skip
+TUNED = ("norms", "last stage", "all", "wise", "soup")
 CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "majority": "the most frequent class"}
 
 
@@ -55,7 +56,7 @@ def _word(over_scratch: Gain | None, transferred: bool) -> str:
 
 def _tuning(ladder: Ladder) -> tuple[Rung, Gain] | None:
     """The best fine-tuned rung, and its gain over the best probe."""
-    tuned = [r for r in ladder.rungs if r.way and not r.control and r.name not in ("probes", "scratch")]
+    tuned = [rung for rung in ladder.rungs if rung.way and rung.name in TUNED]
     best = max(tuned, key=lambda rung: rung.score or 0.0, default=None)
     return (best, ladder.contest.gain(best.way, ladder.contest.probe)) if best and best.way else None
 

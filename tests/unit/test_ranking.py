@@ -132,18 +132,6 @@ def test_weights_are_those_of_scikit_learn(n: int, d: int, rank: int | None) -> 
     np.testing.assert_allclose(fit.bias, reference.intercept_, atol=1e-9)
 
 
-def test_the_temperature_has_the_least_leave_one_out_log_loss() -> None:
-    evidence = made(60, 10)
-    fit = fit_ridge(evidence)
-
-    def log_loss(temperature: float) -> float:
-        p = np.exp(fit.scores * temperature)
-        return float(-np.log(p[np.arange(60), evidence.targets] / p.sum(1)).mean())
-
-    assert 0.1 < fit.temperature < 900
-    assert all(log_loss(fit.temperature) < log_loss(fit.temperature * factor) for factor in (0.9, 0.99, 1.01, 1.1))
-
-
 def test_penalties_must_be_positive() -> None:
     for wrong in ([], [0.0], [-1.0], [float("nan")]):
         with pytest.raises(UsageError):
