@@ -35,11 +35,12 @@ from torch.nn import functional as F
 from graft import api, build, parts, registry, run
 from graft.backbones import bundled
 from graft.backbones._images import Images
+from graft.cache import Cache
 from graft.data._audit import audit
 from graft.data._sniff import open_data
 from graft.data._split import split
 from graft.device import permutation, seeded
-from graft.features import Cache, Feed
+from graft.features import Feed
 from graft.recipe import Recipe
 from graft.scoring import predict
 from graft.spec import parse

@@ -13,10 +13,10 @@ from typing import final
 
 from graft import parts
 from graft.averages import States
+from graft.cache import memory_budget
 from graft.clock import Clock
 from graft.console import Console, duration
 from graft.errors import DataError, ResourceError, UsageError
-from graft.features import memory_budget
 from graft.paired import SPLITS, Gain, Hits, gain, score
 from graft.trials import PASSES, OutOfTime, Trials, Way, batch_for, epochs_for
 from graft.types import Model

@@ -1,9 +1,6 @@
 """Whatever is frozen runs once: a data set as it looks at any boundary of a backbone, kept in memory and on disk.
 
-    Feed      rows of a data set, decoded, augmented, and run through the stages before a boundary
-    Cache     rows on disk, found by content: weights + preprocessing + bytes of the sample + view
-
-A cache file is named by the hash of its content, so a damaged or foreign one is noticed and made again.
+A Feed is rows of a data set, decoded, augmented, and run through the stages before a boundary; cache.py keeps them.
 """
 
 from __future__ import annotations
@@ -11,98 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from graft.cache import Cache, memory_budget
 from graft.checkpoint import digest
 from graft.device import autocast, seed_of
 from graft.errors import DataError
-from graft.store import cache_dir, sha256
 from graft.types import Augment, Backbone, Dataset, Features, Inputs, Sample, UnreadableSample
 
-GIGA = 1 << 30
 PLAIN = -1  # the view without augmentation
 BLOCK = 512  # samples between two looks at memory, disk and the progress bar
 Tell = Callable[[int, int], None]  # done, total
-
-
-def memory_budget() -> int:
-    """Bytes that kept rows may take: $GRAFT_MEMORY in GB, else a third of the machine's."""
-    asked = os.environ.get("GRAFT_MEMORY")
-    if asked:
-        return int(float(asked) * GIGA)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
-
-
-@final
-@dataclass
-class Cache:
-    """Rows on disk. The newest keys are kept when the folder outgrows `budget` bytes ($GRAFT_CACHE_GB, else 10)."""
-
-    folder: Path
-    budget: int = 10 * GIGA
-
-    @staticmethod
-    def default() -> Cache:
-        return Cache(cache_dir() / "features", int(float(os.environ.get("GRAFT_CACHE_GB", "10")) * GIGA))
-
-    def rows(self, key: str) -> dict[str, Tensor]:
-        """Everything that is kept under a key, by the digest of the sample."""
-        found: dict[str, Tensor] = {}
-        for path in sorted((self.folder / key).glob("*.safetensors")):
-            try:
-                found.update(_read_rows(path))
-            except (FileNotFoundError, safetensors.SafetensorError):
-                continue  # pruned by another process just now
-        with suppress(OSError):  # nothing there yet, or a folder that may only be read
-            os.utime(self.folder / key)
-        return found
-
-    def add(self, key: str, digests: Sequence[str], rows: Tensor) -> None:
-        """Publish one file; several processes may do so at once, at worst both keep the same rows."""
-        folder = self.folder / key
-        temporary = folder / f".{uuid.uuid4().hex}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            names = {"digests": json.dumps(list(digests))}
-            safetensors.torch.save_file({"rows": rows.contiguous()}, temporary, names)
-            temporary.replace(folder / f"{sha256(temporary)}.safetensors")
-            self.prune(keep=key)
-        except (OSError, safetensors.SafetensorError):
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)  # no room, or not allowed: a cache may be missing, never wrong
-
-    def prune(self, keep: str) -> None:
-        """Drop the keys that were not used for longest."""
-        folders = sorted((f for f in self.folder.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)
-        sizes = {f: sum(p.stat().st_size for p in f.glob("*") if p.exists()) for f in folders}
-        total = sum(sizes.values())
-        for folder in folders:
-            if total <= self.budget or folder.name == keep:
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
-            total -= sizes[folder]
-
-
-def _read_rows(path: Path) -> dict[str, Tensor]:
-    """The rows of one file by digest; none, and the file removed, when its content is not what its name says."""
-    if sha256(path) != path.stem:
-        path.unlink(missing_ok=True)  # it can be made again
-        return {}
-    with safetensors.safe_open(path, "pt") as file:
-        names = json.loads(file.metadata()["digests"])
-        return dict(zip(names, file.get_tensor("rows"), strict=True))
 
 
 @final

@@ -10,6 +10,7 @@ from typing import final
 import torch
 
 from graft import augment, build, run, tables, zoo
+from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
 from graft.console import Console
@@ -19,7 +20,7 @@ from graft.data._sniff import open_data
 from graft.data._split import split
 from graft.device import pick, precision, seeded
 from graft.errors import DataError, IntegrityError, UsageError
-from graft.features import Cache, Feed
+from graft.features import Feed
 from graft.freeze import FEW
 from graft.ladder import Ladder
 from graft.paired import folds

@@ -253,7 +253,8 @@ class PhaseRun:
 
     def _stop(self) -> None:
         self._save()
-        raise Interrupted(self.setting.signal, "interrupted; a checkpoint is saved", how_to_go_on(self.setting))
+        saved = "; a checkpoint is saved" if self.setting.checkpoints else ""
+        raise Interrupted(self.setting.signal, f"interrupted{saved}", how_to_go_on(self.setting))
 
     def _not_finite(self, rows: Tensor) -> None:
         names = ", ".join(self.setting.train.dataset.samples[i].key for i in rows[:5].tolist())
@@ -281,7 +282,7 @@ def solve(setting: Setting, phase: Phase, fit: Callable[[Tensor, Tensor], None])
 
 def how_to_go_on(setting: Setting) -> str:
     if setting.checkpoints is None:
-        return "run it again"
+        return "the same command with --resume goes on with what was measured"
     return f"to go on, the same command with: --out {setting.checkpoints.folder.parent} --resume"
 
 

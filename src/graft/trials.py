@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from graft import augment, build, parts, run
+from graft.cache import Cache
 from graft.console import Console
 from graft.device import pick, precision, seeded
-from graft.features import Cache, Feed
+from graft.features import Feed
 from graft.nn.heads import Standardize
 from graft.paired import Array, Fold, Hits
 from graft.phase import Tell

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from graft import augment
 from graft.backbones.toy import toy
-from graft.features import Cache, Feed
+from graft.cache import Cache
+from graft.features import Feed
 from graft.types import Backbone, Dataset, Raw, Sample
 
 CPU = torch.device("cpu")
