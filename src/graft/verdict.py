@@ -62,7 +62,7 @@ def _tuning(ladder: Ladder) -> tuple[Rung, Gain] | None:
 
 
 def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Rung, Gain] | None) -> list[str]:
-    said = [WORDS[word] + _over_scratch(over, ladder)]
+    said = [WORDS[word] + (_control(ladder) if word == "hurts" else _over_scratch(over, ladder))]
     said += ["; ".join(f"{_points(over[name])} over {words}" for name, words in CONTROLS.items() if name in over)]
     if over["majority"].low <= 0:
         said.append("nothing that was tried is better than the most frequent class beyond noise: look at the data")
@@ -74,6 +74,12 @@ def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Ru
         noise = at_least(found._asdict()) if found.real else "" if found.high < 0 else ", within noise"
         said.append(f"fine-tuning ({rung.name}) adds {_points(found)} to the best probe{noise}")
     return said
+
+
+def _control(ladder: Ladder) -> str:
+    """Which way without pretrained weights was chosen, and what it is better by."""
+    best, transfer = ladder.contest.best, _best_transfer(ladder)
+    return f": {best} is better than {transfer} by {_points(ladder.contest.gain(best, transfer))}"
 
 
 def _over_scratch(over: dict[str, Gain], ladder: Ladder) -> str:
