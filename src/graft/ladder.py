@@ -22,7 +22,7 @@ from graft import tables
 from graft.averages import soup, wise
 from graft.contest import FIRST, Contest, too_little
 from graft.errors import DataError
-from graft.paired import SPLITS, Gain, without_peeking
+from graft.paired import SPLITS, Gain, Hits, mean, score, tied, without_peeking
 from graft.spec import parse
 from graft.trials import SCRATCH_PASSES, Way
 from graft.types import Json
@@ -97,7 +97,9 @@ class Ladder:
             for number, way in enumerate(self._tried(everywhere)):
                 self.probed += [way] if contest.measure(way) else []
                 bar(number + 1)
-        best, hits = without_peeking({way: contest.hits(way) for way in self.probed}, contest.trials.folds)
+        favourite = self._favourite()
+        able = {way: contest.hits(way) for way in self.probed if way.backbone == favourite}
+        best, hits = without_peeking(able, contest.trials.folds)
         contest.honest[best] = hits  # the best of so many is flattered on the folds that chose it
         contest.best = contest.probe = best
         why = f"the best of {len(self.probed)} cheap ways on {len(self.trunks)} trunk{'s' * (len(self.trunks) > 1)}"
@@ -115,8 +117,21 @@ class Ladder:
         if len(self.contest.trials.folds[0].train) > LARGE:
             self.contest.notes.append(f"{', '.join(ON_THE_BEST)}: left out, they are for up to {LARGE:,} samples")
             return
-        trunk = max(self.probed, key=self.contest.score).backbone
-        yield from (Way(trunk, name) for name in ON_THE_BEST)
+        yield from (Way(self._favourite(), name) for name in ON_THE_BEST)
+
+    def _favourite(self) -> str:
+        """The trunk whose probes are best on average. Few samples tell trunks apart badly: of those within one standard
+        error of it, the one that the prior puts first, which is the larger one."""
+        trials, found = self.contest.trials, {trunk: dict[tuple[str, str], Hits]() for trunk in self.trunks}
+        for way in self.probed:
+            found[way.backbone][way.strategy, way.features] = self.contest.hits(way)
+        shared = set.intersection(*(set(one) for one in found.values()))  # a fair mean is over the same probes
+        if not shared:
+            return max(self.probed, key=self.contest.score).backbone
+        hits = {trunk: mean([one[kind] for kind in sorted(shared)]) for trunk, one in found.items()}
+        best = max(hits, key=lambda trunk: score(hits[trunk], trials.folds, "A"))
+        ties = [trunk for trunk in hits if tied(hits[best], hits[trunk], trials.folds)]
+        return max(ties, key=lambda trunk: (trials.prior(trunk), score(hits[trunk], trials.folds, "A")))
 
     def _controls(self) -> None:
         """What the best way has to beat, on the same folds. One that is better beyond noise is chosen in the end."""

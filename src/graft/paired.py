@@ -154,6 +154,21 @@ def bootstrapped(differences: Array, samples: int = 2000) -> Gain:
     return Gain(float(differences.mean()), float(low), float(high), float(lower), float(upper), 1)
 
 
+def tied(best: Hits, other: Hits, folds: Sequence[Fold]) -> bool:
+    """Whether `best` leads by at most one standard error, each sample counted once: the folds of the first repeat, or
+    half A of a held-out part."""
+    if len(folds) == 1:
+        difference = (best[0] - other[0])[~folds[0].report]
+    else:
+        difference = np.concatenate([best[k] - other[k] for k in range(len(folds) // REPEATS)])
+    return bool(difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)))
+
+
+def mean(several: Sequence[Hits]) -> Hits:
+    """What several ways score on each sample, on average."""
+    return {k: np.mean([hits[k] for hits in several], axis=0) for k in several[0]}
+
+
 def score(hits: Hits, folds: Sequence[Fold], half: str = "B") -> float:
     """The mean score; of one held-out part, that on half A (to choose by) or B (to report)."""
     if len(folds) == 1:

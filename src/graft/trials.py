@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft import augment, build, parts, run
+from graft import augment, build, parts, registry, run
 from graft.cache import Cache
 from graft.console import Console
 from graft.device import pick, precision, seeded
+from graft.evidence import Evidence, Score
 from graft.features import Feed
 from graft.nn.heads import Standardize
 from graft.paired import Array, Fold, Hits
@@ -141,6 +142,13 @@ class Trials:
 
     def parameters(self, text: str) -> int:
         return self.trunk(text).backbone.info.parameters
+
+    def prior(self, text: str) -> float:
+        """What the trunk's card says of it, before any data: ranking/static.py."""
+        info = self.trunk(text).backbone.info
+        facts = Evidence(np.eye(2), np.arange(2), 2, None, info.parameters, info.source_accuracy)
+        found: Score = registry.find("ranker", "static")(facts)
+        return found.value
 
     def pretrained(self, way: Way) -> bool:
         """Whether the trunk's weights come from somewhere; random ones have no hash."""

@@ -15,7 +15,7 @@ from graft import run
 from graft.errors import DataError, UsageError
 from graft.features import Feed
 from graft.nn import heads
-from graft.paired import corrected, folds
+from graft.paired import corrected, folds, mean, tied
 from graft.types import Dataset, Sample
 
 SOUP = "soup(ingredients=('lp_ft(start=\"ridge\", last=1)', 'norm_affine(start=\"ridge\")'), epochs=1)"
@@ -102,3 +102,11 @@ def test_a_part_of_a_feed_is_what_a_feed_of_the_part_would_be(flowers: Path) -> 
     torch.testing.assert_close(whole.part(rows, trunk).pooled(), alone.pooled())
     blank = toy(pretrained=False).eval()
     assert not torch.equal(whole.part(rows, blank).pooled(), alone.pooled()), "nothing is kept of other weights"
+
+
+def test_few_samples_leave_the_choice_of_a_trunk_to_the_prior_and_many_do_not() -> None:
+    parts = folds(memory("ab" * 20), 0.15, 0)
+    a, b = ({k: np.full(len(part.test), worth) for k, part in enumerate(parts)} for worth in (0.8, 0.7))
+    noisy = {k: hits - 0.1 * (-1.0) ** np.arange(len(hits)) * 9 for k, hits in a.items()}
+    assert tied(noisy, b, parts) and not tied(a, b, parts) and tied(a, a, parts)
+    np.testing.assert_allclose(mean([a, b])[0], 0.75)
