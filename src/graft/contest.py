@@ -40,6 +40,7 @@ class Contest:
     states: States = field(default_factory=dict)
     honest: dict[Way, Hits] = field(default_factory=dict)  # of averages: each fold's was chosen on the other folds
     notes: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)  # ways that were left out, as they take too long
     paces: dict[str, float] = field(default_factory=dict)  # seconds of training for one sample, by trunk
 
     @property
@@ -108,7 +109,8 @@ class Contest:
             for number, fold in enumerate(missing):
                 slow = number > 1 and last * (len(missing) - number) > CHEAP * self.clock.budget
                 if self.left() < 0 or slow:
-                    return self._drop(way, "left out: it takes too long for this budget")
+                    self.slow.append(str(way))
+                    return self._drop(way)
                 began = time.monotonic()
                 self.trials.measure(way, fold)
                 last = time.monotonic() - began
@@ -116,8 +118,8 @@ class Contest:
             return self._drop(way, str(error))
         return True
 
-    def _drop(self, way: Way, why: str) -> bool:
-        self.notes.append(f"{way}: {why}")
+    def _drop(self, way: Way, why: str = "") -> bool:
+        self.notes += [f"{way}: {why}"] if why else []
         self.trials.hits.pop(way, None)
         return False
 

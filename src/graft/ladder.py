@@ -108,7 +108,7 @@ class Ladder:
     def _tried(self, everywhere: Sequence[Way]) -> Iterator[Way]:
         """The cheap ways on all trunks, then the dearer ones on the best trunk. Raises UsageError: no time for one."""
         yield from everywhere
-        if not self.probed and self.contest.left() > 0:
+        if not self.probed and self.contest.left() > 0 and self.contest.notes:
             raise DataError(
                 f"no way could be fitted: {self.contest.notes[-1]}", "look at the data, or choose another trunk"
             )

@@ -35,7 +35,7 @@ def verdict(ladder: Ladder) -> Json:
         "cheapest_within_noise": str(ladder.cheapest()),
         "fine_tuning": {"way": str(tuned[0].way), **tuned[1]._asdict()} if tuned else None,
         "measured_on": contest.measured_on,
-        "notes": list(contest.notes),
+        "notes": [*contest.notes, *_too_slow(contest.slow)],
         "sentences": _sentences(word, over, ladder, tuned),
     }
 
@@ -87,6 +87,10 @@ def _over_scratch(over: dict[str, Gain], ladder: Ladder) -> str:
         return ""
     epochs = parse(ladder.controls["scratch"].strategy).options["epochs"]
     return f": {_points(over['scratch'])} over the same network trained from scratch, {epochs} epochs"
+
+
+def _too_slow(ways: list[str]) -> list[str]:
+    return [f"left out, as they take too long for this budget: {', '.join(ways)}"] if ways else []
 
 
 def _points(found: Gain) -> str:
