@@ -11,12 +11,14 @@ import pytest
 import torch
 
 import graft
-from graft import run
+from graft import averages, run
+from graft.backbones.toy import toy
 from graft.errors import DataError, UsageError
 from graft.features import Feed
 from graft.nn import heads
 from graft.paired import corrected, folds, mean, tied
-from graft.types import Dataset, Sample
+from graft.trials import Way
+from graft.types import Dataset, Model, Sample
 
 SOUP = "soup(ingredients=('lp_ft(start=\"ridge\", last=1)', 'norm_affine(start=\"ridge\")'), epochs=1)"
 
@@ -90,7 +92,6 @@ def test_a_probe_on_all_stages_is_saved_and_predicts(flowers: Path, tmp_path: Pa
 
 
 def test_a_part_of_a_feed_is_what_a_feed_of_the_part_would_be(flowers: Path) -> None:
-    from graft.backbones.toy import toy
     from graft.data._audit import audit
     from graft.data._sniff import open_data
 
@@ -110,3 +111,15 @@ def test_few_samples_leave_the_choice_of_a_trunk_to_the_prior_and_many_do_not() 
     noisy = {k: hits - 0.1 * (-1.0) ** np.arange(len(hits)) * 9 for k, hits in a.items()}
     assert tied(noisy, b, parts) and not tied(a, b, parts) and tied(a, a, parts)
     np.testing.assert_allclose(mean([a, b])[0], 0.75)
+
+
+def test_wise_ft_starts_from_the_probe_that_its_training_started_from() -> None:
+    asked: list[str] = []
+
+    class Stub:
+        def train(self, way: Way, fold: int) -> Model:
+            asked.append(way.strategy)
+            return Model(toy(), torch.nn.Linear(32, 2))
+
+    averages._start(Stub(), {}, Way("toy", "discriminative(start='ridge', epochs=1)"), 0)  # type: ignore[arg-type]
+    assert asked == ["solved(probe='ridge')"]
