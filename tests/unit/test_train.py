@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -329,6 +329,15 @@ def test_sigterm_has_its_own_code(tmp_path: Path) -> None:
     assert caught.value.exit_code == 143 and signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A shell starts what runs in its background with Ctrl-C ignored; a terminal does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_the_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     def twice() -> None:
         first = signal.getsignal(signal.SIGINT)
