@@ -12,6 +12,7 @@ from graft import parts
 from graft.paired import Hits, score, without_peeking
 from graft.spec import parse
 from graft.trials import Trials, Way
+from graft.types import Model
 
 States = dict[tuple[Way, int], parts.State]  # the weights of a way on a fold
 Left = Callable[[], float]  # seconds that are left
@@ -54,6 +55,11 @@ def soup(trials: Trials, states: States, left: Left) -> tuple[Way, Hits] | None:
     return without_peeking(found, trials.folds) if found else None
 
 
+def kept(model: Model) -> parts.State:
+    """The weights as they are now, in the memory of the processor: all folds of a GPU's would not fit there."""
+    return {name: tensor.cpu() for name, tensor in parts.snapshot(model).items()}
+
+
 def _complete(trials: Trials, states: States) -> list[Way]:
     """Trained ways whose weights are at hand for every fold, the best first."""
     ways = {way for way, _ in states if parse(way.strategy).name != "solved"}
@@ -65,8 +71,7 @@ def _start(trials: Trials, states: States, way: Way, fold: int) -> parts.State:
     """The trunk as it came with the solved head, by the same probe: where the training on this fold began."""
     origin = Way(way.backbone, str(parse("solved").with_options(probe=parse(way.strategy).options["start"])))
     if (origin, fold) not in states:
-        made = parts.snapshot(trials.train(origin, fold))
-        states[origin, fold] = {name: tensor.cpu() for name, tensor in made.items()}
+        states[origin, fold] = kept(trials.train(origin, fold))
     return states[origin, fold]
 
 

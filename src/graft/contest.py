@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from graft import parts
-from graft.averages import States
+from graft.averages import States, kept
 from graft.cache import memory_budget
 from graft.clock import Clock
 from graft.console import Console, duration
@@ -38,7 +37,9 @@ class Contest:
     best: Way = Way("", "")
     probe: Way = Way("", "")
     states: States = field(default_factory=dict)
-    honest: dict[Way, Hits] = field(default_factory=dict)  # of averages: each fold's was chosen on the other folds
+    honest: dict[Way, Hits] = field(
+        default_factory=dict
+    )  # of averages and the best probe: chosen for each fold on others
     notes: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)  # ways that were left out, as they take too long
     paces: dict[str, float] = field(default_factory=dict)  # seconds of training for one sample, by trunk
@@ -70,11 +71,11 @@ class Contest:
 
     def left(self) -> float:
         """Seconds until the final training of the best way must begin."""
-        return self.clock.left(self.longer * self._typical(self.best) + SLACK * self.clock.budget)
+        return self._after(self._typical(self.best))
 
     def affordable(self, way: Way) -> bool:
         """Whether the final training of a way still fits."""
-        return self.clock.left(self.longer * self._typical(way) + SLACK * self.clock.budget) > 0
+        return self._after(self._typical(way)) > 0
 
     # -------------------------------------------------------------------------------------------- without training
 
@@ -132,9 +133,7 @@ class Contest:
         if trunk not in self.paces:
             self.paces[trunk] = self.trials.pace(trunk, batch)
         affordable = each / self.paces[trunk]
-        return epochs_for(samples, min(passes, int(affordable)), most), batch_for(
-            samples, self.trials.recipe.batch_size
-        )
+        return epochs_for(samples, min(passes, int(affordable)), most), batch
 
     def trainings(self, ways: int) -> int:
         """How many a race takes, and the final one."""
@@ -178,7 +177,11 @@ class Contest:
 
     def _time(self, until: float, typical: float) -> float:
         """Seconds for one more fold, if the final training of the way is to follow."""
-        return min(until - time.monotonic(), self.clock.left(self.longer * typical + SLACK * self.clock.budget))
+        return min(until - time.monotonic(), self._after(typical))
+
+    def _after(self, typical: float) -> float:
+        """Seconds that are left beside the final training of a way, of which one fold takes `typical` seconds."""
+        return self.clock.left(self.longer * typical + SLACK * self.clock.budget)
 
     def _hopeless(self, way: Way) -> bool:
         """A control is measured all the same: that it is worse is what it is there to show."""
@@ -190,7 +193,7 @@ class Contest:
             return
         size = sum(tensor.numel() * tensor.element_size() for tensor in trained.state_dict().values())
         if size * (len(self.states) + 1) < memory_budget() / 2:
-            self.states[way, fold] = {name: tensor.cpu() for name, tensor in parts.snapshot(trained).items()}
+            self.states[way, fold] = kept(trained)
 
 
 def too_little(clock: Clock, what: str) -> UsageError:

@@ -161,6 +161,11 @@ def tied(best: Hits, other: Hits, folds: Sequence[Fold]) -> bool:
         difference = (best[0] - other[0])[~folds[0].report]
     else:
         difference = np.concatenate([best[k] - other[k] for k in range(len(folds) // REPEATS)])
+    return within_one_error(difference)
+
+
+def within_one_error(difference: Array) -> bool:
+    """Whether the mean of (n,) paired differences is at most its standard error: then the two are called ties."""
     return bool(difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)))
 
 

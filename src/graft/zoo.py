@@ -18,6 +18,7 @@ from graft.backbones import bundled
 from graft.console import Console
 from graft.errors import DataError, GraftError, UsageError
 from graft.evidence import Evidence, Score
+from graft.paired import within_one_error
 from graft.recipe import AUTO
 from graft.spec import parse
 from graft.trials import Trials
@@ -156,5 +157,4 @@ def _ordered(rows: list[Json], hits: list[np.ndarray | None]) -> list[Json]:
 def _within_noise(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     if a is None or b is None:
         raise GraftError("the leave-one-out probe gave no parts to compare", "this is a bug of Graft: please report it")
-    difference = a - b
-    return bool(difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)))
+    return within_one_error(a - b)
