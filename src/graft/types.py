@@ -1,6 +1,6 @@
 """The nouns. Data walks through them one way: Sample -> Raw -> Inputs -> Features -> Predictions -> Metric.
 
-Shapes: N samples of a set, B of a batch, C classes, D features, T positions, H x W pixels.
+Shapes: N samples of a set, B of a batch, C classes, D features, T positions (tokens), W words, H x W pixels.
 """
 
 from __future__ import annotations
@@ -15,8 +15,32 @@ from torch import Tensor, nn
 from graft.recipe import Recipe as Recipe
 from graft.spec import Spec
 
-Raw = Any  # one decoded sample: an upright RGB PIL image; later a text, a waveform
+Raw = Any  # one decoded sample: an upright RGB PIL image, a Text; later a waveform
 Json = dict[str, Any]
+
+
+class Text(NamedTuple):
+    """A text, or two that belong together: a sentence and its pair, a question and its passage.
+
+    `words`: where the text comes cut into words, which tags belong to; `text` is then these, joined by blanks.
+    """
+
+    text: str
+    pair: str | None = None
+    words: tuple[str, ...] | None = None
+
+
+class Answers(NamedTuple):
+    """What may be said to a question: texts and where each starts in the passage. None at all: unanswerable.
+
+    A text that starts at -1 is no part of the passage: "yes" or "no".
+    """
+
+    texts: tuple[str, ...]
+    starts: tuple[int, ...]
+
+
+Label = str | float | tuple[str, ...] | Answers  # a class; a number; labels, or the tags of words; answers
 
 # ---------------------------------------------------------------------------------------------------------- data
 
@@ -27,7 +51,7 @@ class Sample:
 
     key: str
     source: Any
-    label: str | None = None
+    label: Any = None  # a Label, of the kind that the data set says; None: not known
     split: str | None = None  # "train", "valid" or "test" where the data say so
     group: str | None = None  # samples of one group (patient, speaker) stay on one side of every split
     digest: str = ""  # sha256 of the content as stored; filled by the audit
@@ -54,13 +78,14 @@ class Dataset:
     """Samples and how to read one. `load(sample)` raises UnreadableSample with a reason, and never guesses."""
 
     name: str
-    modality: str  # "image"
+    modality: str  # "image", "text"
     samples: tuple[Sample, ...]
-    classes: tuple[str, ...]  # in the order of the label indices
+    classes: tuple[str, ...]  # in the order of the label indices; none where labels are numbers or answers
     load: Callable[[Sample], Raw]
     read_bytes: Callable[[Sample], bytes]  # what the content hash covers
     issues: tuple[Issue, ...] = ()
     root: str = ""
+    kind: str = "class"  # of labels: "class", "labels" (several), "number", "tags" (of words), "answers", "none"
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -88,10 +113,15 @@ class UnreadableSample(Exception):
 
 
 class Inputs(NamedTuple):
-    """What stages hand on: a tensor and, for sequences, which positions are real."""
+    """What stages hand on: a tensor and, for sequences, which positions are real and where they come from.
+
+    `places` (B, T, 2): the units of the sample [start, end) that a token stands for: characters of a text (of its
+    pair, if it has one), or words where it comes in words; -1 for padding, special tokens and the other text of a pair.
+    """
 
     x: Tensor
     mask: Tensor | None = None
+    places: Tensor | None = None
 
 
 class Features(NamedTuple):
@@ -101,6 +131,7 @@ class Features(NamedTuple):
     tokens: Tensor | None = None  # (B, T, D)
     maps: tuple[Tensor, ...] = ()  # (B, C, H, W) each, fine to coarse
     mask: Tensor | None = None  # (B, T), True where real
+    places: Tensor | None = None  # (B, T, 2), as in Inputs
 
 
 class Preprocess(Protocol):
@@ -108,10 +139,14 @@ class Preprocess(Protocol):
 
     `sample` is deterministic and compact (uint8 pixels): it runs once and may be cached. `batch` is what differs
     between training and prediction: it crops (or augments) and normalises.
+
+    Where samples are `ragged`, such as texts, each has a length of its own, and a batch is a list of them.
     """
 
+    ragged: bool
+
     def sample(self, raw: Raw) -> Tensor: ...
-    def batch(self, samples: Tensor, augment: Augment | None = None, seeds: Sequence[int] = ()) -> Inputs: ...
+    def batch(self, samples: Any, augment: Any = None, seeds: Sequence[int] = ()) -> Inputs: ...
     def json(self) -> Json:
         """All that is needed to build it again; part of every cache key."""
         ...
@@ -135,6 +170,7 @@ class Info:
     parameters: int = 0
     pretrained_on: str = ""
     notes: tuple[str, ...] = ()  # said to the user once
+    lr: float = 1e-3  # the peak rate at which AdamW fine-tunes all of it: what strategies take unless told otherwise
     source_accuracy: float | None = None  # on what it was pretrained on, where that is known
     config: Json = field(default_factory=dict)  # what an offline rebuild needs beyond `source`
 
@@ -161,7 +197,8 @@ class Backbone(nn.Module):
         self.heads: Mapping[str, nn.Module] = dict(heads or {})  # a plain dict: not parameters of this module
 
     def prepare(self, raw: Iterable[Raw]) -> Inputs:
-        return self.preprocess.batch(torch.stack([self.preprocess.sample(r) for r in raw]))
+        samples = [self.preprocess.sample(r) for r in raw]
+        return self.preprocess.batch(samples if self.preprocess.ragged else torch.stack(samples))
 
     def encode(self, inputs: Inputs, start: int = 0, stop: int | None = None) -> Inputs:
         """Run stages start..stop; a prefix that is frozen runs once and is kept."""
@@ -171,8 +208,8 @@ class Backbone(nn.Module):
 
     @staticmethod
     def encode_one(stage: nn.Module, inputs: Inputs) -> Inputs:
-        x, mask = inputs
-        return Inputs(stage(x) if mask is None else stage(x, mask), mask)
+        x, mask, places = inputs
+        return Inputs(stage(x) if mask is None else stage(x, mask), mask, places)
 
     def forward(self, inputs: Inputs, start: int = 0) -> Features:
         return self.readout(self.encode(inputs, start))
@@ -195,18 +232,27 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a task says of N samples: for classes, `values` are probabilities (N, C)."""
+    """What a task says of N samples: for classes, `values` are probabilities (N, C).
+
+    For the words of a text they are (N, W, C), with rows of zeros after the last word.
+    """
 
     values: Tensor
     labels: tuple[str, ...] = ()  # the class names, in the order of the columns
 
 
 class Batch(NamedTuple):
-    """`targets` are (B,) indices, or (B, C) probabilities after MixUp; `rows` are positions in the data set."""
+    """`targets` are what the task made of the labels: of classes (B,) indices, or (B, C) probabilities after MixUp.
+
+    `rows` are positions in the data set.
+    """
 
     inputs: Inputs
-    targets: Tensor
+    targets: Targets
     rows: Tensor
+
+
+Targets = Any  # a tensor (N, ...), or else something with len(), [rows] and .to(device)
 
 
 class Metric(NamedTuple):
@@ -222,18 +268,23 @@ class Task(Protocol):
     """What the labels mean. Only the task knows how its head is called."""
 
     classes: tuple[str, ...]
+    kind: str  # of the labels that it takes, as a data set names them
     metric: str  # the one that selects; higher is better
     needs: str  # the view its head takes: "pooled", "tokens" or "maps"; only "pooled" can be kept small
+
+    def targets(self, dataset: Dataset) -> Targets:
+        """What `loss` and `score` compare with, for each sample of the data set."""
+        ...
 
     def head(self, info: Info) -> nn.Module: ...
     def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor: ...
     def predict(self, head: nn.Module, features: Features) -> Predictions: ...
-    def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]: ...
-    def each(self, predictions: Predictions, targets: Tensor) -> Tensor: ...
-    def measure(self, predictions: Predictions, targets: Tensor) -> dict[str, Metric]: ...
-    def report(self, predictions: Predictions, targets: Tensor) -> Json: ...
-    def rows(self, predictions: Predictions) -> list[Json]: ...
-    def baselines(self, train: Tensor, train_targets: Tensor, features: Tensor) -> dict[str, Predictions]: ...
+    def score(self, predictions: Predictions, targets: Targets) -> dict[str, float]: ...
+    def each(self, predictions: Predictions, targets: Targets) -> Tensor: ...
+    def measure(self, predictions: Predictions, targets: Targets) -> dict[str, Metric]: ...
+    def report(self, predictions: Predictions, targets: Targets) -> Json: ...
+    def rows(self, predictions: Predictions, dataset: Dataset) -> list[Json]: ...
+    def baselines(self, train: Tensor, train_targets: Targets, features: Tensor) -> dict[str, Predictions]: ...
 
 
 @final
