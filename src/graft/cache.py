@@ -18,6 +18,7 @@ from typing import final
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from graft.store import cache_dir, sha256
@@ -57,14 +58,18 @@ class Cache:
             os.utime(self.folder / key)
         return found
 
-    def add(self, key: str, digests: Sequence[str], rows: Tensor) -> None:
-        """Publish one file; several processes may do so at once, at worst both keep the same rows."""
+    def add(self, key: str, digests: Sequence[str], rows: Tensor | Sequence[Tensor]) -> None:
+        """Publish one file; several processes may do so at once, at worst both keep the same rows.
+
+        Rows of different lengths lie one after the other.
+        """
         folder = self.folder / key
         temporary = folder / f".{uuid.uuid4().hex}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             names = {"digests": json.dumps(list(digests))}
-            safetensors.torch.save_file({"rows": rows.contiguous()}, temporary, names)
+            tensors = {"rows": rows.contiguous()} if isinstance(rows, Tensor) else _joined(rows)
+            safetensors.torch.save_file(tensors, temporary, names)
             temporary.replace(folder / f"{sha256(temporary)}.safetensors")
             self.prune(keep=key)
         except (OSError, safetensors.SafetensorError):
@@ -89,5 +94,10 @@ def _read_rows(path: Path) -> dict[str, Tensor]:
         path.unlink(missing_ok=True)  # it can be made again
         return {}
     with safetensors.safe_open(path, "pt") as file:
-        names = json.loads(file.metadata()["digests"])
-        return dict(zip(names, file.get_tensor("rows"), strict=True))
+        names, rows = json.loads(file.metadata()["digests"]), file.get_tensor("rows")
+        parts = rows.split(file.get_tensor("sizes").tolist()) if "sizes" in file.keys() else rows  # noqa: SIM118
+        return dict(zip(names, parts, strict=True))
+
+
+def _joined(rows: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {"rows": torch.cat(list(rows)), "sizes": torch.tensor([len(row) for row in rows])}

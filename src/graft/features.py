@@ -1,6 +1,7 @@
 """Whatever is frozen runs once: a data set as it looks at any boundary of a backbone, kept in memory and on disk.
 
 A Feed is rows of a data set, decoded, augmented, and run through the stages before a boundary; cache.py keeps them.
+Rows of equal shape are one tensor; sequences, such as texts, are a list of tensors, and are padded in a batch only.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from graft.cache import Cache, memory_budget
 from graft.checkpoint import digest
 from graft.device import autocast, seed_of
 from graft.errors import DataError
-from graft.types import Augment, Backbone, Dataset, Features, Inputs, Sample, UnreadableSample
+from graft.types import Augment, Backbone, Dataset, Features, Inputs, Sample, Targets, UnreadableSample
 
 PLAIN = -1  # the view without augmentation
 BLOCK = 512  # samples between two looks at memory, disk and the progress bar
 Tell = Callable[[int, int], None]  # done, total
+Rows = Tensor | list[Tensor]  # (N, ...), or N tensors (T_i, ...)
 
 
 @final
@@ -43,14 +46,15 @@ class Feed:
         needs: str = "pooled",
         cache: Cache | None = None,
         tell: Tell | None = None,
+        targets: Targets | None = None,
     ) -> None:
         self.dataset, self.backbone, self.device, self.dtype = dataset, backbone, device, dtype
         self.augment, self.views, self.seed, self.needs = augment, views, seed, needs
         self.cache, self.tell = cache, tell
-        self.targets = dataset.targets()
-        self._canvas: Tensor | None = None  # (N, 3, R, R) uint8, filled as rows are asked for
+        self.targets: Targets = dataset.targets() if targets is None else targets
+        self._canvas: Rows | None = None  # images (N, 3, R, R) uint8 or texts (T_i, 4), filled as rows are asked for
         self._decoded = torch.zeros(len(dataset), dtype=torch.bool)
-        self._kept: dict[int, Tensor] = {}  # by view
+        self._kept: dict[int, Rows] = {}  # by view
         self._prefix = (0, "")  # the boundary that is open, and the digest of the weights before it
         self._too_large = False
 
@@ -60,7 +64,22 @@ class Feed:
             self._samples(torch.arange(len(self)))
 
     def _fits(self) -> bool:
-        return self._decode([0]).numel() * len(self) <= memory_budget()
+        return self._ragged or self._decode([0])[0].numel() * len(self) <= memory_budget()
+
+    @property
+    def _ragged(self) -> bool:
+        return self.backbone.preprocess.ragged
+
+    def sizes(self) -> Tensor | None:
+        """(N,) lengths of the samples; None where all are equal."""
+        if not self._ragged or not len(self):
+            return None
+        return torch.tensor([len(one) for one in self._samples(torch.arange(len(self)))])
+
+    def shortest_first(self, rows: Tensor) -> Tensor:
+        """Rows in an order in which batches need little padding."""
+        sizes = self.sizes()
+        return rows if sizes is None else rows[sizes[rows].argsort(stable=True)]
 
     def part(self, rows: Tensor, backbone: Backbone, augment: Augment | None = None, needs: str = "pooled") -> Feed:
         """Some rows (n,) of this feed before another backbone of the same preprocessing: what was decoded is shared."""
@@ -75,11 +94,12 @@ class Feed:
             needs=needs,
             cache=self.cache,
             tell=self.tell,
+            targets=self.targets[rows],
         )
         if self._canvas is not None and bool(self._decoded[rows].all()):
-            made._canvas, made._decoded = self._canvas[rows], torch.ones(len(rows), dtype=torch.bool)
+            made._canvas, made._decoded = _taken(self._canvas, rows), torch.ones(len(rows), dtype=torch.bool)
         if PLAIN in self._kept and needs == self.needs:  # `open` lets go of them if the other trunk has other weights
-            made._prefix, made._kept = self._prefix, {PLAIN: self._kept[PLAIN][rows]}
+            made._prefix, made._kept = self._prefix, {PLAIN: _taken(self._kept[PLAIN], rows)}
         return made
 
     def __len__(self) -> int:
@@ -101,10 +121,15 @@ class Feed:
         """The inputs of stage `boundary` for these rows; with `boundary` = all stages, the pooled features."""
         if boundary == 0:
             return self._inputs(rows, self._view(epoch, 0))
-        kept = self._rows(boundary, self._view(epoch, boundary))
-        if kept is None:
-            return self._through(rows, boundary, self._view(epoch, boundary))
-        return Inputs(_layout(kept[rows].to(self.device)))
+        view = self._view(epoch, boundary)
+        kept = self._rows(boundary, view)
+        found = self._through(rows, boundary, view) if kept is None else _taken(kept, rows)
+        if isinstance(found, Tensor):
+            return Inputs(_layout(found.to(self.device)))
+        frame = self._inputs(rows, PLAIN)
+        x = pad_sequence(found, batch_first=True).to(self.device)
+        missing = frame.x.shape[1] - x.shape[1]  # windows are of one length
+        return frame._replace(x=torch.nn.functional.pad(x, (0, 0, 0, missing)))
 
     def features(self, inputs: Inputs, boundary: int) -> Features:
         """What the head gets, from what `batch` gave."""
@@ -120,7 +145,9 @@ class Feed:
         last = len(self.backbone.stages)
         self.open(last)
         kept = self._rows(last, PLAIN)
-        return kept if kept is not None else self._through(torch.arange(len(self)), last, PLAIN).x.cpu()
+        found = kept if kept is not None else self._through(torch.arange(len(self)), last, PLAIN)
+        assert isinstance(found, Tensor), "a feed of tokens has no pooled features"
+        return found.cpu()
 
     # ----------------------------------------------------------------------------------------------- what is behind
 
@@ -133,7 +160,7 @@ class Feed:
     def _pooled(self, boundary: int) -> bool:
         return boundary == len(self.backbone.stages) and self.needs in ("pooled", "stages")
 
-    def _rows(self, boundary: int, view: int) -> Tensor | None:
+    def _rows(self, boundary: int, view: int) -> Rows | None:
         """All N rows at a boundary, from memory, from disk, or made now; None when they would not fit."""
         assert boundary == self._prefix[0], "open() the boundary first"
         if view not in self._kept and not self._too_large:
@@ -144,22 +171,35 @@ class Feed:
                 self._kept[view] = made
         return self._kept.get(view)
 
-    def _make(self, boundary: int, view: int) -> Tensor | None:
+    def _make(self, boundary: int, view: int) -> Rows | None:
         if not len(self):
             return torch.empty(0, self.backbone.info.dim)
-        probe = self._through(torch.arange(1), boundary, view).x
-        if probe.numel() * 4 * len(self) * max(1, self.views) > memory_budget():
+        made = self._room(boundary, view)
+        if made is None:
             return None
-        made = torch.empty((len(self), *probe.shape[1:]))
-        missing = self._from_disk(self._key(boundary, view), made)
+        missing = self.shortest_first(self._from_disk(self._key(boundary, view), made))
+        done = len(self) - len(missing)
         for part in missing.split(8 * BLOCK) if len(missing) else ():
             for block in part.split(BLOCK):
-                made[block] = self._through(block, boundary, view).x.float().cpu()
-                self._progress(int(block[-1]) + 1)
+                found = self._through(block, boundary, view)
+                for i, row in zip(block.tolist(), found, strict=True):
+                    made[i] = row.cpu()
+                done += len(block)
+                self._progress(done)
             self._to_disk(self._key(boundary, view), part, made)
         return made
 
-    def _to_disk(self, key: str, rows: Tensor, made: Tensor) -> None:
+    def _room(self, boundary: int, view: int) -> Rows | None:
+        """Where all rows will be kept; None when they would not fit into memory."""
+        first = self._through(torch.arange(1), boundary, view)[0]
+        sizes = None if self._pooled(boundary) else self.sizes()
+        width = first.numel() if sizes is None else first[0].numel()
+        count = len(self) if sizes is None else int(sizes.sum())
+        if 4 * width * count * max(1, self.views) > memory_budget():
+            return None
+        return torch.empty((len(self), *first.shape)) if sizes is None else [first[:0]] * len(self)
+
+    def _to_disk(self, key: str, rows: Tensor, made: Rows) -> None:
         """Keep rows whose files are still what the audit saw: the address is the content."""
         samples = [self.dataset.samples[i] for i in rows.tolist()]
         if self.cache is None or not all(sample.digest for sample in samples):
@@ -167,7 +207,7 @@ class Feed:
         for sample in samples:
             if self._digest(sample) != sample.digest:
                 raise DataError(f"{sample.key} changed while the run read it", "run it again, on data that stand still")
-        self.cache.add(key, [sample.digest for sample in samples], made[rows])
+        self.cache.add(key, [sample.digest for sample in samples], _taken(made, rows))
 
     def _digest(self, sample: Sample) -> str:
         try:
@@ -175,7 +215,7 @@ class Feed:
         except UnreadableSample:
             return "gone"
 
-    def _from_disk(self, key: str, made: Tensor) -> Tensor:
+    def _from_disk(self, key: str, made: Rows) -> Tensor:
         """Fill in the rows that are kept on disk; returns the positions of those that are not."""
         known = self.cache.rows(key) if self.cache else {}
         missing = []
@@ -186,25 +226,33 @@ class Feed:
                 missing.append(i)
         return torch.tensor(missing, dtype=torch.long)
 
-    def _through(self, rows: Tensor, boundary: int, view: int) -> Inputs:
+    def _through(self, rows: Tensor, boundary: int, view: int) -> Rows:
         """Decode and run the frozen prefix. It must be in eval mode: the loop sees to that."""
-        parts = []
+        parts: list[Tensor] = []
         with torch.inference_mode(), autocast(self.device, self.dtype):
             for few in rows.split(64):
-                parts.append(self._encoded(self._inputs(few, view), boundary))
-        return Inputs(_layout(torch.cat(parts).float().clone()))
+                parts += self._encoded(few, boundary, view)
+        with torch.inference_mode(False):
+            if self._ragged and not self._pooled(boundary):
+                return [part.float().clone() for part in parts]
+            return _layout(torch.stack(parts).float().clone())
 
-    def _encoded(self, inputs: Inputs, boundary: int) -> Tensor:
+    def _encoded(self, rows: Tensor, boundary: int, view: int) -> list[Tensor]:
+        """One tensor for each row, without padding."""
+        inputs = self._inputs(rows, view)
         if self._pooled(boundary) and self.needs == "stages":
-            return self.backbone.every_stage(inputs)
-        inputs = self.backbone.encode(inputs, 0, boundary)
-        return self.backbone.readout(inputs).pooled if self._pooled(boundary) else inputs.x
+            return list(self.backbone.every_stage(inputs))
+        out = self.backbone.encode(inputs, 0, boundary)
+        if self._pooled(boundary):
+            return list(self.backbone.readout(out).pooled)
+        sizes = [len(one) for one in self._samples(rows)] if self._ragged else [None] * len(rows)
+        return [row[:size] for row, size in zip(out.x, sizes, strict=True)]
 
     def _inputs(self, rows: Tensor, view: int) -> Inputs:
         samples, preprocess = self._samples(rows), self.backbone.preprocess
-        x, mask = preprocess.batch(samples) if view == PLAIN else preprocess.batch(
+        made = preprocess.batch(samples) if view == PLAIN else preprocess.batch(
             samples, self.augment, self._seeds(rows, view))  # fmt: skip
-        return Inputs(x.to(self.device), None if mask is None else mask.to(self.device))
+        return Inputs(*(None if part is None else part.to(self.device) for part in made))  # type: ignore[arg-type]
 
     def _seeds(self, rows: Tensor, view: int) -> list[int]:
         """f(seed, view, content): independent of the order, of other samples and of the number of workers."""
@@ -212,21 +260,21 @@ class Feed:
         return [seed_of(self.seed, "view", view, samples[i].digest or samples[i].key) for i in rows.tolist()]
 
     @torch.inference_mode(False)  # what is kept is filled again later, by training as by prediction
-    def _samples(self, rows: Tensor) -> Tensor:
-        """(B, 3, R, R) uint8. Each is decoded once and kept, unless all would not fit."""
+    def _samples(self, rows: Tensor) -> Rows:
+        """Images (B, 3, R, R) uint8, or B texts (T_i, 4). Each is decoded once and kept, unless all would not fit."""
         if self._canvas is None:
-            first = self._decode([int(rows[0])])
-            if first.numel() * len(self) > memory_budget():
-                return self._decode(rows.tolist())
-            self._canvas = first.new_empty((len(self), *first.shape[1:]))
-            self._canvas[rows[:1]], self._decoded[rows[0]] = first, True
-        missing = rows[~self._decoded[rows]]
-        if len(missing):
-            self._canvas[missing] = self._decode(missing.tolist())
-            self._decoded[missing] = True
-        return self._canvas[rows]
+            first = self._decode([int(rows[0])])[0]
+            if not self._ragged and first.numel() * len(self) > memory_budget():
+                return torch.stack(self._decode(rows.tolist()))
+            self._canvas = [first] * len(self) if self._ragged else first.new_empty((len(self), *first.shape))
+            self._canvas[int(rows[0])], self._decoded[rows[0]] = first, True
+        missing = rows[~self._decoded[rows]].tolist()
+        for i, sample in zip(missing, self._decode(missing), strict=True):
+            self._canvas[i] = sample
+        self._decoded[missing] = True
+        return _taken(self._canvas, rows)
 
-    def _decode(self, rows: Sequence[int]) -> Tensor:
+    def _decode(self, rows: Sequence[int]) -> list[Tensor]:
         def one(i: int) -> Tensor:
             sample = self.dataset.samples[i]
             try:
@@ -236,7 +284,7 @@ class Feed:
                 raise DataError(what, "run it again: the file will be listed, and left out") from None
 
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            return torch.stack(list(pool.map(one, rows)))
+            return list(pool.map(one, rows))
 
     def _key(self, boundary: int, view: int) -> str:
         """The address of kept rows: everything that decides their values, except the bytes of the sample."""
@@ -251,6 +299,10 @@ class Feed:
     def _progress(self, done: int) -> None:
         if self.tell:
             self.tell(done, len(self))
+
+
+def _taken(kept: Rows, rows: Tensor) -> Rows:
+    return kept[rows] if isinstance(kept, Tensor) else [kept[i] for i in rows.tolist()]
 
 
 def _layout(x: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ from graft.errors import Interrupted, ResourceError
 from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
 from graft.scoring import predict
-from graft.types import Batch, Inputs, Json, Model, Phase, Recipe, Result, Step, Task
+from graft.types import Batch, Json, Model, Phase, Recipe, Result, Step, Task
 
+NEAR = 50  # batches within which texts are sorted by length; they stay shuffled beyond that
 SAVE_EVERY = 30.0  # seconds between two checkpoints inside a phase
 Tell = Callable[[Json], None]
 
@@ -93,7 +94,7 @@ class PhaseRun:
         stages = len(self.model.backbone.stages)
         setting.tell({"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved,
                       "boundary": self.boundary, "stages": stages, "plain": plain})  # fmt: skip
-        if self.at.phase > 0 and not self.at.history and not self.at.step and len(setting.valid):
+        if self.at.phase > 0 and not self.at.history and not self.at.step and len(setting.valid) and self.phase.select:
             self.at.best = self._score()  # training may make it worse: then the start is what stays
         while self.at.epoch < total and not self._out_of_patience():
             self._epoch()
@@ -108,7 +109,8 @@ class PhaseRun:
 
     def _epoch(self) -> None:
         at, recipe, size = self.at, self.recipe, len(self.setting.train)
-        order = _batches(permutation(size, recipe.seed, "order", at.phase, at.epoch), recipe.batch_size)
+        where = (recipe.seed, "order", at.phase, at.epoch)
+        order = _batches(permutation(size, *where), recipe.batch_size, self.setting.train.sizes(), where)
         steps = -(-len(order) // recipe.accumulate)
         set_modes(self.model, self.still_batchnorm)
         while at.batch < len(order):
@@ -144,13 +146,27 @@ class PhaseRun:
 
     def _loss(self, rows: Tensor) -> Tensor:
         feed, task, epoch = self.setting.train, self.setting.task, self.setting.passed + self.at.epoch
+        rows = torch.cat([rows, self._partners(rows)]) if self.phase.pairs else rows
         batch = self._mixed(Batch(feed.batch(rows, self.boundary, epoch), feed.targets[rows].to(feed.device), rows))
         with autocast(feed.device, feed.dtype):
             features = feed.features(batch.inputs, self.boundary)
-            loss = task.loss(self.model.head, features, batch).float()
+            if self.phase.loss:
+                loss = self.phase.loss(Step(self.model, features, batch, features.pooled.new_zeros(()))).float()
+            else:
+                loss = task.loss(self.model.head, features, batch).float()
             for term in self.phase.terms:
                 loss = loss + term(Step(self.model, features, batch, loss))
         return loss
+
+    def _partners(self, rows: Tensor) -> Tensor:
+        """For each row another one of its class, itself where it is the only one: as many pairs as samples, not all."""
+        targets, step = self.setting.train.targets, self.at.step
+        order = permutation(len(targets), self.recipe.seed, "pairs", self.at.phase, step)
+        chosen = []
+        for row in rows.tolist():
+            same = order[targets[order] == targets[row]]
+            chosen.append(int(same[0] if len(same) == 1 or int(same[0]) != row else same[1]))
+        return torch.tensor(chosen)
 
     def _mixed(self, batch: Batch) -> Batch:
         """MixUp and CutMix work on pixels; on kept features MixUp is the same formula one layer later."""
@@ -160,7 +176,7 @@ class PhaseRun:
         x, targets = augment.mix(
             self.recipe.mix, batch.inputs.x, batch.targets, len(self.setting.train.dataset.classes), *where
         )
-        return Batch(Inputs(x, batch.inputs.mask), targets, batch.rows)
+        return Batch(batch.inputs._replace(x=x), targets, batch.rows)
 
     def _set_rate(self, step: int, total: int) -> None:
         factor = self.schedule(step, total, self.at.history)
@@ -179,7 +195,7 @@ class PhaseRun:
 
     def _validate(self) -> None:
         setting, at = self.setting, self.at
-        if not len(setting.valid):
+        if not (len(setting.valid) and self.phase.select):
             self._keep_last()
             return
         live = {name: tensor.clone() for name, tensor in self.live.items()} if self.average else {}
@@ -286,11 +302,18 @@ def how_to_go_on(setting: Setting) -> str:
     return f"to go on, the same command with: --out {setting.checkpoints.folder.parent} --resume"
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """A last batch of one sample joins the one before it: BatchNorm cannot take the variance of one value."""
+def _batches(order: Tensor, size: int, lengths: Tensor | None, where: tuple[int | str, ...]) -> list[Tensor]:
+    """A last batch of one sample joins the one before it: BatchNorm cannot take the variance of one value.
+
+    Samples of about one `length` go together, out of every NEAR batches, as each is padded to the longest of its batch.
+    """
+    if lengths is not None:
+        order = torch.cat([part[lengths[part].argsort(stable=True)] for part in order.split(NEAR * size)])
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
+    if lengths is not None:
+        batches = [batches[i] for i in permutation(len(batches), *where, "batches").tolist()]
     return batches
 
 

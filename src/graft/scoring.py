@@ -19,9 +19,18 @@ def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: 
     model.eval()
     if not opened:
         feed.open(boundary)
-    parts = []
+    order, parts = feed.shortest_first(torch.arange(len(feed))), []
     with torch.inference_mode(), autocast(feed.device, feed.dtype):
-        for rows in torch.arange(len(feed)).split(BATCH if boundary else 64):
+        for rows in order.split(BATCH if boundary else 64):
             features = feed.features(feed.batch(rows, boundary), boundary)
             parts.append(task.predict(model.head, features))
-    return Predictions(torch.cat([part.values.float().cpu() for part in parts]), parts[0].labels)
+    values = _joined([part.values.float().cpu() for part in parts])
+    return Predictions(values[order.argsort()], parts[0].labels)
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    """What was said of words, (B, W, C), is as wide as its longest text: the others end in rows of zeros."""
+    if parts[0].ndim < 3:
+        return torch.cat(parts)
+    widest = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, widest - part.shape[1])) for part in parts])

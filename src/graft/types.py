@@ -143,8 +143,8 @@ class Preprocess(Protocol):
     Where samples are `ragged`, such as texts, each has a length of its own, and a batch is a list of them.
     """
 
-    ragged: bool
-
+    @property
+    def ragged(self) -> bool: ...
     def sample(self, raw: Raw) -> Tensor: ...
     def batch(self, samples: Any, augment: Any = None, seeds: Sequence[int] = ()) -> Inputs: ...
     def json(self) -> Json:
@@ -271,6 +271,7 @@ class Task(Protocol):
     kind: str  # of the labels that it takes, as a data set names them
     metric: str  # the one that selects; higher is better
     needs: str  # the view its head takes: "pooled", "tokens" or "maps"; only "pooled" can be kept small
+    view: Any  # an Augment that belongs to the task, in training and in scoring: hidden words; None: no such
 
     def targets(self, dataset: Dataset) -> Targets:
         """What `loss` and `score` compare with, for each sample of the data set."""
@@ -324,6 +325,9 @@ class Phase:
     epochs: int
     schedule: str | None = None  # None: what the recipe says
     terms: tuple[Term, ...] = ()
+    loss: Term | None = None  # in place of the task's loss
+    pairs: bool = False  # a batch is followed by as many samples, each of the class of its counterpart
+    select: bool = True  # keep the best epoch by the validation part; False: the last one
     solve: Callable[[Tensor, Tensor], None] | None = None  # fits the head to features (N, D), targets (N,) in one step
 
 

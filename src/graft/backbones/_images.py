@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class Images:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     interpolation: str = "bilinear"  # or "bicubic", "nearest", "lanczos"
+    ragged: ClassVar[bool] = False
     squash: bool = False  # resize both sides, ignoring the aspect ratio (some checkpoints were trained so)
 
     def sample(self, raw: Any) -> Tensor:

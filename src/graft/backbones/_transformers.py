@@ -48,12 +48,16 @@ def _side(size: Any) -> int:
     return int(size if isinstance(size, int) else size[0])
 
 
-def build(config: Any, classifier: bool) -> Any:
-    """The model with random weights; with `classifier`, the class that also holds the head the checkpoint brings."""
+def factory(classifier: bool) -> Any:
+    """The library's class; with `classifier`, the one that also holds the head the checkpoint brings."""
     from transformers import AutoModel, AutoModelForImageClassification
 
-    factory: Any = AutoModelForImageClassification if classifier else AutoModel
-    return factory.from_config(config, trust_remote_code=False).float().eval()
+    return AutoModelForImageClassification if classifier else AutoModel
+
+
+def build(config: Any, classifier: bool) -> Any:
+    """The model with random weights."""
+    return factory(classifier).from_config(config, trust_remote_code=False).float().eval()
 
 
 def base_of(model: Any) -> Any:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from graft.data import _kinds
 from graft.data._image import decode, read_file
 from graft.types import Dataset, Issue, Raw, Sample
 
@@ -48,34 +49,36 @@ def read_bytes(sample: Sample) -> bytes:
     return read_file(sample.source)
 
 
-def image_files(name: str, samples: Iterable[Sample], issues: Iterable[Issue], root: Path) -> Dataset:
+def image_files(
+    name: str, samples: Iterable[Sample], issues: Iterable[Issue], root: Path, kind: str = "class"
+) -> Dataset:
     """A data set whose sources are paths. Classes are sorted by name, one list for all splits."""
     kept = tuple(samples)
-    classes = tuple(sorted({sample.label for sample in kept if sample.label is not None}))
-    found = [*issues, *coverage(kept, classes), *similar(classes)]
-    return Dataset(readable(name), "image", kept, classes, load, read_bytes, tuple(found), str(root))
+    classes = _kinds.classes(kind, kept)
+    found = [*issues, *coverage(kept, classes, kind, "images"), *similar(classes)]
+    return Dataset(readable(name), "image", kept, classes, load, read_bytes, tuple(found), str(root), kind)
 
 
-def coverage(samples: Sequence[Sample], classes: Sequence[str]) -> list[Issue]:
+def coverage(samples: Sequence[Sample], classes: Sequence[str], kind: str, noun: str) -> list[Issue]:
     """Warnings for classes that a given split lacks; a class that train lacks can never be predicted."""
     seen: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
         if sample.split and sample.label is not None:
-            seen[sample.split].add(sample.label)
+            seen[sample.split].update(_kinds.names(kind, sample.label))
     issues = []
     for split in (name for name in ("train", "valid", "test") if name in seen):
         missing = [label for label in classes if label not in seen[split]]
         if missing:
-            issues.append(_missing(split, missing))
+            issues.append(_missing(split, missing, noun))
     return issues
 
 
-def _missing(split: str, missing: Sequence[str]) -> Issue:
+def _missing(split: str, missing: Sequence[str], noun: str) -> Issue:
     what = f"{len(missing)} of the classes have no sample in the given {split} part"
     if split == "train":
-        hint = "these can never be predicted: add training images, or remove the class"
+        hint = f"these can never be predicted: add training {noun}, or remove the class"
         return Issue("class-not-in-train", "warning", what, tuple(missing), hint)
-    hint = f"scores on {split} say nothing about them: add images, or let Graft split the data"
+    hint = f"scores on {split} say nothing about them: add {noun}, or let Graft split the data"
     return Issue("class-not-in-split", "warning", what, tuple(missing), hint)
 
 

@@ -15,7 +15,7 @@ from graft import intervals
 from graft.errors import DataError, ResourceError, UsageError, did_you_mean
 from graft.nn import heads
 from graft.tasks import _metrics
-from graft.types import Batch, Features, Info, Json, Metric, Predictions, Task
+from graft.types import Batch, Dataset, Features, Info, Json, Metric, Predictions, Task
 
 LOSSES = ("cross_entropy", "binary", "mse")
 
@@ -58,8 +58,13 @@ class Classification:
     loss_name: str
     label_smoothing: float
     weights: tuple[float, ...] | None
+    kind: str = "class"
     metric: str = "accuracy"
     needs: str = "pooled"
+
+    def targets(self, dataset: Dataset) -> Tensor:
+        """(N,) class indices; -1 where a sample has no label."""
+        return dataset.targets()
 
     def head(self, info: Info) -> nn.Module:
         return heads.build(self.head_spec, info.dim, len(self.classes))
@@ -116,8 +121,8 @@ class Classification:
         """Per class, averages, confusion matrix, and the pairs confused most."""
         return _metrics.table(self._confusion(*self._labelled(predictions, targets)), self.classes)
 
-    def rows(self, predictions: Predictions) -> list[Json]:
-        """One row for each sample: the most probable class and its probability."""
+    def rows(self, predictions: Predictions, dataset: Dataset) -> list[Json]:
+        """One row for each sample of the data set: the most probable class and its probability."""
         top = predictions.values.max(1)
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
         return [{"label": self.classes[index], "probability": value} for index, value in pairs]

@@ -1,0 +1,156 @@
+"""How a text encoder of transformers is cut: embeddings, then layer by layer; proved by running, else whole.
+
+A stage takes (B, T, ...) and the mask (B, T), and sees one window at a time: a text of several windows is that many
+short ones to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from graft.backbones._split import NOTE, probing, same, without
+from graft.types import Features, Inputs
+
+How = Callable[[Any, Tensor, Tensor], Any]
+PROOF = 12  # tokens of the texts that a cut is proved on
+
+
+@final
+class Windowed(nn.Module):
+    """A module run on windows: (B, W * L, ...) is (B * W, L, ...) to it, less the windows without a token."""
+
+    def __init__(self, module: nn.Module, how: How, length: int) -> None:
+        super().__init__()
+        self.module, self.how, self.length = module, how, length
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        if x.shape[1] <= self.length:
+            return _first(self.how(self.module, x, mask))
+        pieces, marks = x.reshape(-1, self.length, *x.shape[2:]), mask.reshape(-1, self.length)
+        full = marks.any(1)
+        out = _first(self.how(self.module, pieces[full], marks[full]))
+        whole = out.new_zeros(len(pieces), *out.shape[1:])
+        whole[full] = out
+        return whole.reshape(len(x), -1, *out.shape[2:])
+
+
+def _first(out: Any) -> Tensor:
+    return out[0] if isinstance(out, tuple) else out  # type: ignore[no-any-return]
+
+
+@final
+class Pooling:
+    """(B, T, D) -> one vector for each text: the mean of its tokens, their maximum, or the first token of each window.
+
+    `normalize`: to length 1, as sentence encoders are trained.
+    """
+
+    def __init__(self, mode: str, normalize: bool, length: int) -> None:
+        self.mode, self.normalize, self.length = mode, normalize, length
+
+    def __call__(self, inputs: Inputs) -> Features:
+        x, mask, places = inputs
+        seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+        pooled = self._pooled(x, seen)
+        if self.normalize:
+            pooled = nn.functional.normalize(pooled, dim=1)
+        return Features(pooled, x, (), seen, places)
+
+    def _pooled(self, x: Tensor, mask: Tensor) -> Tensor:
+        if self.mode == "max":
+            return x.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(1)
+        if self.mode == "cls":
+            x, mask = x[:, :: self.length], mask[:, :: self.length]
+        weight = mask.to(x.dtype).unsqueeze(-1)
+        return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def stages(base: Any, length: int) -> tuple[list[nn.Module], tuple[str, ...]]:
+    """The stages of an encoder, and what has to be said of them. They share its modules."""
+    _drop_pooler(base)
+    with probing(base):
+        x, mask = _texts(base)
+        expected = _last_hidden(base, x, mask)
+        for step in (_masked, _added, _relative):
+            made = _layers(base, step, length)
+            if made and same(_run(made, x, mask, expected), expected * mask.unsqueeze(-1)):
+                return made, ()
+    return [Windowed(base, _last_hidden, length)], (NOTE,)
+
+
+def _drop_pooler(base: Any) -> None:
+    """BERT's pooler was trained on telling sentence pairs apart, and is random in most checkpoints: nothing uses it."""
+    if isinstance(getattr(base, "pooler", None), nn.Module):
+        base.pooler = None
+
+
+def _texts(base: Any) -> tuple[Tensor, Tensor]:
+    """Two random texts, one of them shorter."""
+    ids = torch.randint(5, base.config.vocab_size, (2, PROOF))
+    mask = torch.ones(2, PROOF, dtype=torch.bool)
+    mask[1, PROOF // 2 :] = False
+    pad = getattr(base.config, "pad_token_id", None) or 0
+    return torch.stack([ids.masked_fill(~mask, pad), torch.zeros_like(ids)], -1), mask
+
+
+def _last_hidden(model: Any, x: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, 2) ids and types -> (B, T, D)."""
+    known = inspect.signature(model.forward).parameters
+    types = {"token_type_ids": x[..., 1]} if "token_type_ids" in known and _types(model) > 1 else {}
+    return model(input_ids=x[..., 0], attention_mask=mask.long(), **types).last_hidden_state  # type: ignore[no-any-return]
+
+
+def _types(model: Any) -> int:
+    return int(getattr(model.config, "type_vocab_size", 0) or 0)
+
+
+def _run(made: list[nn.Module], x: Tensor, mask: Tensor, like: Tensor) -> Any:
+    try:
+        for stage in made:
+            x = stage(x, mask)
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
+        return None
+    return x * mask.unsqueeze(-1) if x.shape == like.shape else None
+
+
+def _layers(base: Any, step: Callable[[Any], How], length: int) -> list[nn.Module] | None:
+    """The encoder without its longest list of layers is the embedding; then layer by layer."""
+    lists = [part for part in base.modules() if isinstance(part, nn.ModuleList)]
+    layers = max(lists, key=len, default=None)
+    if not layers:
+        return None
+    stem = Windowed(without(base, {id(layers): nn.ModuleList()}), _last_hidden, length)
+    return [stem, *(Windowed(layer, step(base), length) for layer in layers)]
+
+
+def _masked(base: Any) -> How:
+    """A mask of booleans, as PyTorch's attention takes it; none where every token is real, which is faster."""
+    return lambda layer, x, mask: layer(x, None if bool(mask.all()) else mask[:, None, None, :])
+
+
+def _added(base: Any) -> How:
+    """A mask that is added to the attention's scores."""
+
+    def run(layer: Any, x: Tensor, mask: Tensor) -> Any:
+        zero = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, torch.finfo(x.dtype).min)
+        return layer(x, zero[:, None, None, :])
+
+    return run
+
+
+def _relative(base: Any) -> How:
+    """DeBERTa's layers want relative positions and their embeddings, which the encoder owns."""
+    encoder = getattr(base, "encoder", None)
+
+    def run(layer: Any, x: Tensor, mask: Tensor) -> Any:
+        if encoder is None:
+            return None
+        return layer(x, encoder.get_attention_mask(mask.long()), relative_pos=encoder.get_rel_pos(x),
+                     rel_embeddings=encoder.get_rel_embedding())  # fmt: skip
+
+    return run

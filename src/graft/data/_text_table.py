@@ -1,0 +1,49 @@
+"""The rows of a table of texts: a text each, perhaps a pair to it, and any kind of label."""
+
+from __future__ import annotations
+
+from graft.data import _columns, _labels, _text
+from graft.data._files import SPLITS
+from graft.data._table import Table, Wanted
+from graft.types import Dataset, Issue, Sample, Text
+
+
+def build(table: Table, wanted: Wanted) -> Dataset:
+    """Rows -> samples with keys "row 7". Raises DataError for a missing column, or when no row can be used.
+
+    A blank text is a sample all the same: the audit lists it, and a prediction names it.
+    """
+    roles = _columns.TEXT
+    text = _columns.column(table, wanted, "text", roles["text"])
+    if text is None:
+        raise _columns.missing(table, "text", "text")
+    pair = _columns.column(table, wanted, "pair", roles["pair"])
+    labels = _labels.of_texts(table, wanted)
+    if not labels.columns:
+        table.issues += _no_labels(table)
+    split = _columns.column(table, wanted, "split", roles["split"])
+    split = split if _columns.usable_splits(table, split, bool(wanted.get("split"))) else None
+    group = _columns.column(table, wanted, "group", roles["group"])
+    samples = []
+    for number, cells in table.rows:
+        one = Text(cells.get(text, ""), cells.get(pair, "") if pair else None)
+        label = _labels.read(table, labels, number, cells, one.text)
+        if label is None and labels.columns:
+            continue
+        part = SPLITS.get(cells.get(split, "").strip().lower()) if split else None
+        name = (cells.get(group, "").strip() or None) if group else None
+        samples.append(Sample(f"row {number}", one, label, part, name))
+    if not samples:
+        raise table.nothing()
+    root = table.path.resolve().parent
+    return _text.dataset(table.path.name, samples, table.found(), root, labels.kind)
+
+
+def _no_labels(table: Table) -> list[Issue]:
+    """Not an error: a corpus and texts to predict on often have other columns."""
+    other = _columns.unnumbered(_columns.unexplained(table, _columns.TEXT))
+    if not other:
+        return []
+    what = f"no column of {table.path.name} is called label; there are: {', '.join(table.columns[:20])}"
+    hint = f"if one holds the labels, name it: {table.path.name}(label={other[0][:40]!r})"
+    return [Issue("no-label-column", "note", what, (), hint)]
