@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from graft import augment, build, optim, registry, run, zoo
-from graft.backbones import bundled
 from graft.clock import seconds
 from graft.console import Console
 from graft.data._audit import audit, unreadable
@@ -59,7 +59,7 @@ def fit(
     `options` are the fields of Recipe. With `resume`, the run in `out` is started, continued, or said to be done.
     Raises UsageError, DataError, MissingExtra, ResourceError, IntegrityError, Interrupted.
     """
-    asked = zoo.settled(_recipe(data, recipe, options))
+    asked = _recipe(data, recipe, options)
     plan(asked)
     folder = _claim(asked, out, resume)
     if resume and (folder / "result.json").exists():
@@ -90,7 +90,8 @@ def rank(
     plan(recipe)
     told = console or Console(quiet=True)
     pool = pool_of(recipe, told)
-    rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone), told)
+    recipe = zoo.settled(recipe, pool)
+    rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone, pool.modality), told)
     return {"data": data, "samples": len(pool), "best": rows[0]["backbone"], "trunks": rows,
             "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
 
@@ -111,20 +112,26 @@ def compare(
         what = "auto chooses among ways, and is none itself" if strategies else "there is nothing to compare"
         raise UsageError(what, "name the ways to compare: --strategy ridge --strategy lp_ft")
     said = {key: value for key, value in options.items() if value is not None}
-    asked = " + ".join(backbones) or bundled.DEFAULT
-    base = make_recipe({**said, "data": data, "strategy": AUTO, "backbone": asked})
-    ways = [Way(trunk, strategy, base.features if build.is_probe(strategy) else "last")
-            for trunk in zoo.trunks(base.backbone) for strategy in dict.fromkeys(strategies)]  # fmt: skip
-    for way in ways:
+    base = make_recipe({**said, "data": data, "strategy": AUTO, "backbone": " + ".join(backbones) or AUTO})
+    for way in _ways(base, strategies, "image"):
         plan(way.recipe(base))
     told = console or Console(quiet=True)
     pool = pool_of(base, told)
     zoo.require_enough(pool)
+    base = zoo.settled(base, pool)
+    ways = _ways(base, strategies, pool.modality)
     trials = Trials(base, pool, folds(pool, base.valid or 0.15, base.seed))
-    for trunk in zoo.trunks(base.backbone):
+    for trunk in dict.fromkeys(way.backbone for way in ways):
         zoo.check_modality(trials.trunk(trunk).backbone.info, pool)
     return {"data": data, "samples": len(pool), "folds": len(trials.folds), "ways": compared(trials, ways, told),
             "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
+
+
+def _ways(base: Recipe, strategies: Sequence[str], modality: str) -> list[Way]:
+    """Every strategy on every trunk that is named, or on the default one."""
+    asked = zoo.DEFAULTS[modality] if base.backbone == AUTO else base.backbone
+    return [Way(trunk, strategy, base.features if build.is_probe(strategy) else "last")
+            for trunk in zoo.trunks(asked) for strategy in dict.fromkeys(strategies)]  # fmt: skip
 
 
 def pretrain(data: str, **options: Any) -> Json:
@@ -141,7 +148,7 @@ def predict(folder: str | Path, data: str, *, device: str = "auto") -> tuple[lis
     """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
     loaded = run.load(Path(folder))
     dataset = audit(open_data(data))
-    rows = loaded.task.rows(_predictions(loaded, dataset, device))
+    rows = loaded.task.rows(_predictions(loaded, dataset, device), dataset)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
               for key, reason in unreadable(dataset.issues).items()]  # fmt: skip
@@ -155,7 +162,7 @@ def evaluate(folder: str | Path, data: str, *, device: str = "auto") -> Json:
     seen = _seen_before(loaded.folder, dataset)
     if "test" in seen:
         run.open_sealed(loaded.folder, f"graft evaluate {data}")
-    predictions, targets = _predictions(loaded, dataset, device), dataset.targets()
+    predictions, targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
     issues = [*dataset.issues, *_seen_issues(seen)]
     return {
         "run": str(folder),
@@ -173,8 +180,10 @@ def evaluate(folder: str | Path, data: str, *, device: str = "auto") -> Json:
 
 def plan(recipe: Recipe) -> None:
     """Find every name and try every option before the data are read, so that a typo costs a second."""
-    trunks = zoo.trunks(recipe.backbone) if recipe.strategy == AUTO else [zoo.one_trunk(recipe.backbone)]
+    trunks = zoo.trunks(recipe.backbone) if recipe.strategy == AUTO else [recipe.backbone]
+    trunks = [zoo.one_trunk(trunk) for trunk in trunks if trunk != AUTO]
     build.check_strategy(recipe)
+    recipe = replace(recipe, task="classification") if recipe.task == AUTO else recipe
     plugins = [*(("backbone", trunk) for trunk in trunks), ("task", recipe.task)]
     for kind, text in [*plugins, *(("term", term) for term in recipe.terms)]:
         asked, leading = parse(text), (None,) if kind == "term" else ()
@@ -261,15 +270,16 @@ def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictio
     where = pick(device)
     dtype = precision(loaded.recipe.precision, where)
     needs = build.needs(loaded.recipe, loaded.task)
-    feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, needs=needs)
+    view = loaded.task.view
+    feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, augment=view, needs=needs, targets=())
     return predict_rows(loaded.model.to(where), loaded.task, feed)
 
 
 def _same_classes(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     """The run's classes in the run's order; labels that it never saw are refused by name."""
-    if not any(sample.label for sample in dataset.samples):
+    if dataset.kind != "none" and all(sample.label is None for sample in dataset.samples):
         raise DataError(f"{dataset.name} has no labels to compare with", "graft predict needs none")
-    foreign = sorted({s.label for s in dataset.samples if s.label is not None} - set(classes))
+    foreign = sorted(set(dataset.classes) - set(classes))
     if foreign:
         hint = did_you_mean(foreign[0], classes) + "; rename the class, or leave it out"
         raise DataError(f"{dataset.name} has classes that the run does not know: {', '.join(foreign[:5])}", hint)

@@ -5,30 +5,87 @@ A strategy is a file of strategies/, which trains by gradients, or one of probes
 
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
 
-from graft import registry
+from graft import augment, registry
+from graft.backbones._images import images
+from graft.backbones._tokens import Tokens, tokens
 from graft.device import seeded
 from graft.errors import UsageError, did_you_mean
 from graft.nn.fitted import Fitted
+from graft.nn.tied import Tied
 from graft.recipe import AUTO
 from graft.spec import Spec, parse
-from graft.types import Backbone, Flow, Model, Phase, Recipe, Task
+from graft.types import Backbone, Dataset, Flow, Json, Model, Phase, Preprocess, Raw, Recipe, Task
+
+TASKS = {"class": "classification", "labels": "multilabel", "number": "regression", "tags": "token_classification",
+         "answers": "question_answering", "none": "mlm"}  # fmt: skip
+GENERAL = ("head", "loss", "label_smoothing", "class_weights")  # fields of a recipe that are options of tasks
+Corpus = Callable[[], Iterable[Raw]]  # the training samples, for a source that makes its vocabulary from them
 
 
-def backbone(text: str, pretrained: bool = True) -> Backbone:
+def backbone(text: str, corpus: Corpus | None = None) -> Backbone:
     asked = parse(text)
     source = registry.find("backbone", asked.name)
-    return (asked if pretrained else asked.with_options(pretrained=False)).bind(source)  # type: ignore[no-any-return]
+    if corpus is not None and "corpus" in inspect.signature(source).parameters:
+        source = partial(source, corpus=corpus)
+    return asked.bind(source)  # type: ignore[no-any-return]
 
 
-def task(recipe: Recipe, classes: tuple[str, ...], counts: tuple[int, ...] | None = None) -> Task:
-    """The recipe's general options, then the task's own."""
+def corpus(dataset: Dataset) -> Corpus:
+    """The texts of the samples that may be learned from."""
+    return lambda: (dataset.load(sample) for sample in dataset.samples if sample.split not in ("valid", "test"))
+
+
+def suited(backbone: Backbone, task: Task) -> Backbone:
+    """A head that says something of every word must see them all: long texts are read in windows, and none is cut."""
+    if task.needs == "tokens" and isinstance(backbone.preprocess, Tokens):
+        backbone.preprocess = replace(backbone.preprocess, long="windows")
+    return backbone
+
+
+def preprocess(record: Json) -> Preprocess:
+    """What a preprocessing's `json` wrote."""
+    return {"tokens": tokens}.get(record.get("kind", ""), images)(record)
+
+
+def task(
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    counts: tuple[int, ...] | None = None,
+    scale: tuple[float, float] | None = None,
+) -> Task:
+    """The recipe's general options as far as they were said, then the task's own. `counts` are the training samples of
+    each class, `scale` the mean and deviation of training labels that are numbers."""
     asked = parse(recipe.task)
-    general = {"head": recipe.head, "loss": recipe.loss, "label_smoothing": recipe.label_smoothing,
-               "class_weights": recipe.class_weights, "counts": counts}  # fmt: skip
-    options = {**general, **asked.options}
-    return Spec(asked.name, asked.target, options).bind(registry.find("task", asked.name), classes)  # type: ignore[no-any-return]
+    function = registry.find("task", asked.name)
+    known = inspect.signature(function).parameters
+    defaults = {one.name: one.default for one in fields(Recipe)}
+    said = {key: getattr(recipe, key) for key in GENERAL if getattr(recipe, key) != defaults[key]}
+    facts = {"counts": counts, "scale": scale}
+    options = {key: value for key, value in facts.items() if key in known and value is not None}
+    return Spec(asked.name, asked.target, {**options, **said, **asked.options}).bind(function, classes)  # type: ignore[no-any-return]
+
+
+def task_for(recipe: Recipe, dataset: Dataset) -> Task:
+    """The task with what it has to know of the labels to learn from: the train part, or all that is not divided yet."""
+    train = dataset.where(lambda sample: sample.split not in ("valid", "test"))
+    labels = [sample.label for sample in train.samples if sample.label is not None]
+    counts = None
+    if dataset.kind in ("class", "labels"):
+        each = Counter(label for found in labels for label in ([found] if dataset.kind == "class" else found))
+        counts = tuple(each[name] for name in dataset.classes)
+    return task(recipe, dataset.classes, counts, _scale(labels) if dataset.kind == "number" else None)
+
+
+def _scale(labels: list[float]) -> tuple[float, float]:
+    mean = sum(labels) / len(labels)
+    return mean, (sum((label - mean) ** 2 for label in labels) / len(labels)) ** 0.5 or 1.0
 
 
 def model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
@@ -36,7 +93,17 @@ def model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
     if is_probe(recipe.strategy):
         return Model(backbone, probe(recipe, len(task.classes)))
     with seeded(recipe.seed, "head"):
-        return Model(backbone, task.head(backbone.info))
+        head = task.head(backbone.info)
+    if isinstance(head, Tied):
+        head.tie(backbone)
+    return Model(backbone, head)
+
+
+def views(recipe: Recipe, backbone: Backbone, task: Task, part: str) -> Any:
+    """What makes the views of a part's samples: the task's own, else for images in training what the recipe says."""
+    if task.view is not None:
+        return task.view
+    return augment.build(recipe.augment) if part == "train" and backbone.info.modality == "image" else None
 
 
 def probe(recipe: Recipe, classes: int) -> Fitted:

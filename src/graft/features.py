@@ -140,6 +140,11 @@ class Feed:
             return Features(pooled=self.backbone.every_stage(inputs))
         return self.backbone(inputs, boundary)  # type: ignore[no-any-return]
 
+    def warm(self) -> None:
+        """Run the whole trunk as it is, and keep what a head takes."""
+        self.open(len(self.backbone.stages))
+        self._rows(len(self.backbone.stages), PLAIN)
+
     def pooled(self) -> Tensor:
         """(N, D) features of the trunk as it is, without augmentation: for probes, baselines, neighbours."""
         last = len(self.backbone.stages)

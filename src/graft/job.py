@@ -9,7 +9,8 @@ from typing import final
 
 import torch
 
-from graft import augment, build, run, tables, zoo
+from graft import build, run, tables, zoo
+from graft.backbones._tokens import Tokens
 from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
@@ -31,11 +32,12 @@ from graft.scoring import predict
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
 from graft.trials import Trials, fit_scale
-from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Recipe, Result, Task
+from graft.types import Backbone, Dataset, Issue, Json, Metric, Model, Predictions, Recipe, Result, Task
 from graft.verdict import verdict
 
 Scores = dict[str, Metric]
-HEADLINES = ("accuracy", "top5", "f1_macro", "loss")  # the console's; result.json has them all
+HEADLINES = ("accuracy", "top5", "f1", "exact", "f1_micro", "f1_macro", "subset_accuracy", "r2", "pearson", "spearman",
+             "perplexity", "loss")  # the console's; result.json has them all  # fmt: skip
 
 
 @final
@@ -52,11 +54,13 @@ class Job:
 
     def go(self) -> Json:
         dataset = self._choose(self._data())
+        task = build.task_for(self.recipe, dataset)
         with seeded(self.recipe.seed, "backbone"):
-            backbone = build.backbone(zoo.one_trunk(self.recipe.backbone))
+            backbone = build.backbone(zoo.one_trunk(self.recipe.backbone), build.corpus(dataset))
         zoo.check_modality(backbone.info, dataset)
+        backbone = build.suited(backbone, task)
         self.console.trunk(backbone.info, backbone.preprocess.json())
-        task = build.task(self.recipe, dataset.classes, _class_counts(dataset))
+        dataset = self._with_cut(dataset, backbone)
         model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
         build.flow(self.recipe, model)  # an impossible argument is said before anything is written
         self._begin(dataset)
@@ -71,7 +75,15 @@ class Job:
     # ------------------------------------------------------------------------------------------------------ before
 
     def _data(self) -> Dataset:
-        return read(self.recipe, self.console)
+        dataset = read(self.recipe, self.console)
+        self.recipe = zoo.settled(self.recipe, dataset)
+        return dataset
+
+    def _with_cut(self, dataset: Dataset, backbone: Backbone) -> Dataset:
+        """The data set with what its trunk does not read of it, which is said now."""
+        issues = cut_short(dataset, backbone)
+        self.console.issues(issues)
+        return dataset.replace(issues=(*dataset.issues, *issues))
 
     def _choose(self, dataset: Dataset) -> Dataset:
         """With auto: begin the run folder, climb the ladder, and go on with the recipe that it came to."""
@@ -103,7 +115,7 @@ class Job:
             recipe = replace(recipe, batchnorm="train")  # one mode for all: what is measured is what is delivered
         trials = Trials(recipe, pool, parts, self.folder)
         clock.began -= min(sum(trials.seconds.values()), 0.8 * clock.budget)  # what an interrupted run has spent
-        trunks = zoo.trunks(recipe.backbone)
+        trunks = zoo.trunks(recipe.backbone, pool.modality)
         for text in trunks:
             zoo.check_modality(trials.trunk(text).backbone.info, pool)
         zoo.require_pretrained(trials, trunks)
@@ -125,17 +137,18 @@ class Job:
             run.begin(self.folder, self.recipe, dataset)
 
     def _feed(self, dataset: Dataset, backbone: Backbone, task: Task, name: str) -> Feed:
-        recipe, device = self.recipe, pick(self.recipe.device)
+        recipe, device, part = self.recipe, pick(self.recipe.device), dataset.part(name)
         return Feed(
-            dataset.part(name),
+            part,
             backbone,
             device=device,
             dtype=precision(recipe.precision, device),
-            augment=augment.build(recipe.augment) if name == "train" else None,
+            augment=build.views(recipe, backbone, task, name),
             views=recipe.views,
             seed=recipe.seed,
             needs=build.needs(recipe, task),
             cache=Cache.default(),
+            targets=task.targets(part),
         )
 
     def _before(self, model: Model, task: Task, feeds: tuple[Feed, Feed, Feed], story: Tell) -> dict[str, Predictions]:
@@ -145,11 +158,13 @@ class Job:
         for feed in feeds:
             feed.tell = lambda done, total: story({"event": "features", "done": done, "total": total})
         model.eval()
-        fit_scale(model, train.pooled())
+        if task.needs == "pooled":
+            fit_scale(model, train.pooled())
         asked = test if len(test) else valid
         if not self.controls or not len(asked):
             return {}
-        return task.baselines(train.pooled(), train.targets, asked.pooled())
+        seen = [feed.pooled() if task.needs == "pooled" else torch.empty(len(feed), 0) for feed in (train, asked)]
+        return task.baselines(seen[0], train.targets, seen[1])
 
     # ------------------------------------------------------------------------------------------------------- train
 
@@ -226,7 +241,7 @@ class Job:
         loaded = run.load(self.folder)
         few = feed.dataset.replace(samples=feed.dataset.samples[:64])
         ours, read = (
-            predict(m, task, Feed(few, m.backbone, device=feed.device, needs=feed.needs)).values
+            predict(m, task, Feed(few, m.backbone, device=feed.device, needs=feed.needs, targets=())).values
             for m in (model, loaded.model.to(feed.device))
         )
         if not torch.allclose(ours, read, atol=1e-5):
@@ -263,6 +278,16 @@ def _joined(dataset: Dataset) -> Dataset:
     return dataset.replace(samples=samples)
 
 
-def _class_counts(dataset: Dataset) -> tuple[int, ...]:
-    targets = dataset.part("train").targets()
-    return tuple(targets[targets >= 0].bincount(minlength=len(dataset.classes)).tolist())
+def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
+    """What a trunk leaves out of texts that are longer than it can read, counted."""
+    if not isinstance(backbone.preprocess, Tokens):
+        return []
+    lost = {sample.key: backbone.preprocess.cut(dataset.load(sample)) for sample in dataset.samples}
+    keys = tuple(sorted((key for key, count in lost.items() if count), key=lambda key: -lost[key]))
+    if not keys:
+        return []
+    length = backbone.preprocess.length
+    what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {length} tokens that are read: {sum(lost.values()):,} "
+            f"tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
+    hint = f"--backbone \"{backbone.info.source.with_options(long='windows')}\" reads them whole"
+    return [Issue("cut-texts", "warning", what, keys, hint)]

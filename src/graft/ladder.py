@@ -1,11 +1,14 @@
 """The automatic policy: cheap probes on every trunk, controls, then rung by rung while the gain is real.
 
     probes      centroid, k-NN, ridge, logistic, ridge of all stages on every trunk; SVM and forest on the best one
-    controls    the most frequent class, raw pixels, random weights frozen, and the same network from scratch
+    controls    the most frequent class, raw pixels or TF-IDF, random weights frozen, the same network from scratch
+    contrastive sentence encoders with few labels: texts of one class are drawn together
     norms       scales and shifts of the normalisation layers, from the solved linear head
     last stage  LP-FT of the last stage, held near the pretrained weights (L2-SP)
     all         LP-FT of everything, slower towards the input
     averages    part of the way back to the pretrained weights (WiSE-FT), and the greedy soup of what was trained
+
+Labels that are no classes have no probes: there the cheap way is a head that is trained on the frozen trunk.
 
 A rung is climbed only when the one-sided 90 % lower bound of its paired gain lies above zero; otherwise the cheaper way
 stays. What is known of the sealed test part here: nothing.
@@ -24,7 +27,7 @@ from graft.contest import FIRST, Contest, too_little
 from graft.errors import DataError
 from graft.paired import SPLITS, Gain, Hits, mean, score, tied, without_peeking
 from graft.spec import parse
-from graft.trials import SCRATCH_PASSES, Way
+from graft.trials import SCRATCH_PASSES, Way, epochs_for
 from graft.types import Json
 
 EVERYWHERE = ("centroid", "knn", "ridge", "logistic")  # on every trunk; cheapest first, and so they win ties
@@ -32,6 +35,7 @@ FAST, LARGE = ("centroid", "ridge"), 5_000  # what larger data get: the cost of 
 ON_THE_BEST = ("svm_linear", "forest", "svm_rbf")
 FINALISTS = 2  # trunks that are fine-tuned
 START = "start='ridge'"  # the closed form that heads begin as: LP-FT asks for a good one, not for the best
+FEW_SHOT = 64  # samples of a class, on average, up to which pairs of texts teach a sentence encoder something
 SCRATCH = 0.3  # of the budget, that training from scratch may take
 
 
@@ -71,13 +75,22 @@ class Ladder:
         self._probes()
         self._controls()
         idle = 0  # rungs in a row that cannot add more than epsilon: one alone says little of the next, dearer one
-        for name, share in (("norms", 0.2), ("last stage", 0.3), ("all", 1.0)):
+        for name, share in self._planned():
             idle = 0 if self._rung(name, share * self.contest.left()) else idle + 1
             if idle == 2:
                 break
         self._averages()
         self._against_controls()
         return self.contest.best
+
+    def _planned(self) -> list[tuple[str, float]]:
+        """Rungs, and the share of what is left of the budget that each may take."""
+        trials = self.contest.trials
+        rungs = [("norms", 0.2)] if self.probing else []
+        if self.probing and trials.pool.modality == "text":
+            few = len(trials.pool) <= FEW_SHOT * len(trials.pool.classes)
+            rungs = [("contrastive", 0.4)] if few else []
+        return [*rungs, ("last stage", 0.3), ("all", 1.0)]
 
     def cheapest(self) -> Way:
         """The first way of the ladder, in the order of cost, that the best measured way does not beat beyond noise."""
@@ -90,10 +103,8 @@ class Ladder:
     def _probes(self) -> None:
         began, contest = time.monotonic(), self.contest
         self.trunks = contest.open(sorted(self.trunks, key=contest.trials.parameters))  # the cheaper one wins ties
-        large = len(contest.trials.folds[0].train) > LARGE
-        everywhere = [Way(trunk, name) for name in (FAST if large else EVERYWHERE) for trunk in self.trunks]
-        everywhere += [Way(trunk, "ridge", "stages") for trunk in self.trunks]
-        with contest.console.progress("probes", len(everywhere) + len(ON_THE_BEST)) as bar:
+        everywhere = self._everywhere()
+        with contest.console.progress("probes", len(everywhere) + len(ON_THE_BEST) * self.probing) as bar:
             for number, way in enumerate(self._tried(everywhere)):
                 self.probed += [way] if contest.measure(way) else []
                 bar(number + 1)
@@ -105,6 +116,20 @@ class Ladder:
         why = f"the best of {len(self.probed)} cheap ways on {len(self.trunks)} trunk{'s' * (len(self.trunks) > 1)}"
         self._tell("probes", contest.best, None, began, kept=True, why=why)
 
+    def _everywhere(self) -> list[Way]:
+        """The cheap ways, on every trunk."""
+        samples = len(self.contest.trials.folds[0].train)
+        if not self.probing:
+            return [Way(trunk, f"linear_probe(epochs={epochs_for(samples)})") for trunk in self.trunks]
+        names = FAST if samples > LARGE else EVERYWHERE
+        return [*(Way(trunk, name) for name in names for trunk in self.trunks),
+                *(Way(trunk, "ridge", "stages") for trunk in self.trunks)]  # fmt: skip
+
+    @property
+    def probing(self) -> bool:
+        """Whether there are classes, which is what probes can be fitted to."""
+        return self.contest.trials.pool.kind == "class"
+
     def _tried(self, everywhere: Sequence[Way]) -> Iterator[Way]:
         """The cheap ways on all trunks, then the dearer ones on the best trunk. Raises UsageError: no time for one."""
         yield from everywhere
@@ -114,6 +139,8 @@ class Ladder:
             )
         if not self.probed:
             raise too_little(self.contest.clock, "one cheap way")
+        if not self.probing:
+            return
         if len(self.contest.trials.folds[0].train) > LARGE:
             self.contest.notes.append(f"{', '.join(ON_THE_BEST)}: left out, they are for up to {LARGE:,} samples")
             return
@@ -136,20 +163,33 @@ class Ladder:
     def _controls(self) -> None:
         """What the best way has to beat, on the same folds. One that is better beyond noise is chosen in the end."""
         contest, trunk = self.contest, self.contest.best.backbone
-        self.controls["majority"] = contest.trials.constant()
-        for name, backbone in (("random frozen", untrained(trunk)), ("pixels", "pixels")):
-            way, began = Way(backbone, "ridge"), time.monotonic()
+        constant = contest.trials.constant()
+        self.controls |= {"majority": constant} if constant else {}
+        for name, way in self._plain(trunk):
+            began = time.monotonic()
             if contest.measure(way):
                 self._control(name, way, began)
         began, within = time.monotonic(), min(SCRATCH * contest.clock.budget, contest.left())
         trainings = min(FIRST, len(contest.trials.folds))
         epochs, batch = contest.plan(trunk, trainings, within, SCRATCH_PASSES, 200)
-        way = Way(untrained(trunk), f"full(epochs={epochs}, lr=0.003, head_lr=0.003)", batch_size=batch)
+        rate = f"{3 * contest.trials.trunk(trunk).backbone.info.lr:g}"
+        way = Way(untrained(trunk), f"full(epochs={epochs}, lr={rate}, head_lr={rate})", batch_size=batch)
         won = contest.race("scratch", [way], within, SPLITS)
         if won or len(contest.hits(way)) > 1:  # two folds say little, but something
             self._control("scratch", way, began)
         else:
             contest.notes.append("training from scratch did not fit into the budget: its comparison is missing")
+
+    def _plain(self, trunk: str) -> list[tuple[str, Way]]:
+        """Controls without training of a trunk: its random weights, and what needs no network at all."""
+        cheap = "ridge" if self.probing else self.probed[0].strategy
+        pool = self.contest.trials.pool
+        found = [("random frozen", Way(untrained(trunk), cheap))]
+        if pool.modality == "image":
+            found.append(("pixels", Way("pixels", cheap)))
+        elif self.contest.trials.task.needs == "pooled":
+            found.append(("tfidf", Way("tfidf", "logistic(standardize=False)" if self.probing else cheap)))
+        return found
 
     def _control(self, name: str, way: Way, began: float) -> None:
         self.controls[name] = way
@@ -160,13 +200,16 @@ class Ladder:
     def _ways(self, name: str, within: float) -> list[Way]:
         """What is tried on a rung, on each of the finalists."""
         forms = {"norms": ["norm_affine({start}, epochs={epochs})"],
+                 "contrastive": ["contrastive"],
                  "last stage": ["lp_ft({start}, last=1, epochs={epochs})"],
-                 "all": ["discriminative({start}, epochs={epochs}, lr=0.003)"]}[name]  # fmt: skip
+                 "all": ["discriminative({start}, epochs={epochs}, lr={rate})"]}[name]  # fmt: skip
         trunks, made = self._finalists(), []
         for trunk in trunks:
             trainings = self.contest.trainings(len(trunks) * len(forms))
             epochs, batch = self.contest.plan(trunk, trainings, within)
-            texts = [form.format(start=START, epochs=epochs) for form in forms]
+            rate = f"{3 * self.contest.trials.trunk(trunk).backbone.info.lr:g}"
+            start = START if self.probing else f"head_epochs={epochs}"
+            texts = [form.format(start=start, epochs=epochs, rate=rate) for form in forms]
             made += [Way(trunk, text, "last", ("l2_sp",), batch) for text in texts]
         return made
 
@@ -206,6 +249,8 @@ class Ladder:
 
     def _averages(self) -> None:
         """Averages of weights that are at hand: a prediction each, no training."""
+        if not self.probing:
+            return
         if self.contest.trials.resumed:
             self.contest.notes.append("averages of weights were left out: those of an interrupted run are gone")
             return
@@ -218,7 +263,7 @@ class Ladder:
 
     def _against_controls(self) -> None:
         """Negative transfer: where something without pretrained weights is better, that is what is chosen."""
-        for name in ("random frozen", "pixels", "scratch"):
+        for name in ("random frozen", "pixels", "tfidf", "scratch"):
             self._against(name, self.controls.get(name))
 
     def _against(self, name: str, way: Way | None) -> None:

@@ -27,7 +27,7 @@ class Recipe:
     backbone: str = _of(
         AUTO, "the pretrained trunk: torchvision:resnet18, timm:..., local:<file>, bundled:...; auto takes several"
     )
-    task: str = _of("classification", "what the labels mean")
+    task: str = _of(AUTO, "what the labels mean; auto: what they look like (graft list task)")
     strategy: str = _of(AUTO, "what moves, and when: auto measures; or lp_ft, ridge, ... (graft list strategy, probe)")
     budget: str = _of("10m", "time that auto may take, such as 90s, 10m or 1h")
     epsilon: float = _of(0.3, "points of gain that are not worth another rung of auto")

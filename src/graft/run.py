@@ -31,10 +31,10 @@ from typing import Any, NamedTuple
 import torch
 
 from graft import build, registry
-from graft.backbones._images import images
 from graft.checkpoint import load_tensors, save_tensors
 from graft.device import environment
 from graft.errors import DataError, IntegrityError, UsageError
+from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.spec import Spec, parse
 from graft.store import (
@@ -211,7 +211,7 @@ def load(folder: Path) -> Loaded:
     recipe = make_recipe(read_json(folder / (CHOSEN if CHOSEN in signed else "recipe.json")))
     classes = tuple(read_json(folder / "labels.json"))
     backbone = _rebuild(read_json(folder / "backbone.json"))
-    backbone.preprocess = images(read_json(folder / "preprocessing.json"))
+    backbone.preprocess = build.preprocess(read_json(folder / "preprocessing.json"))
     task = build.task(_without_weights(recipe), classes)
     model = build.model(recipe, backbone, task)
     try:
@@ -250,7 +250,8 @@ def splits(folder: Path) -> list[Json]:
 def difference(old: Recipe, new: Recipe) -> list[str]:
     """What a resumed run would do differently, field by field."""
     a, b = old.json(), new.json()
-    changed = [key for key in a if a[key] != b[key] and key != "budget"]  # more time is welcome
+    open_ended = [key for key in ("task", "backbone") if b[key] == AUTO]  # what was settled when the data were read
+    changed = [key for key in a if a[key] != b[key] and key not in ("budget", *open_ended)]  # more time is welcome
     return [f"{key}: {a[key]!r} -> {b[key]!r}" for key in changed]
 
 
@@ -265,8 +266,10 @@ def counts(dataset: Dataset) -> Json:
     """Samples in each split, and of each class in it."""
     table: Json = {}
     for name in ("train", "valid", "test"):
-        labels = Counter(s.label for s in dataset.samples if s.split == name)
-        table[name] = {"samples": sum(labels.values()), "classes": {c: labels[c] for c in dataset.classes}}
+        part = [s.label for s in dataset.samples if s.split == name]
+        several = dataset.kind in ("labels", "tags")
+        labels = Counter(one for label in part for one in (label or () if several else (label,)))
+        table[name] = {"samples": len(part), "classes": {c: labels[c] for c in dataset.classes}}
     return {"splits": table}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft import augment, build, parts, registry, run
+from graft import build, parts, registry, run
 from graft.cache import Cache
 from graft.console import Console
 from graft.device import pick, precision, seeded
@@ -69,6 +69,7 @@ class Trunk:
     feed: Feed
     features: dict[str, Tensor] = field(default_factory=dict)
     decoding: float = 0.0  # seconds for one sample, once measured
+    opened: bool = False
 
     def view(self, needs: str) -> Tensor:
         """(N, D) features of the whole pool."""
@@ -86,7 +87,8 @@ class Trials:
 
     def __init__(self, recipe: Recipe, pool: Dataset, folds: tuple[Fold, ...], folder: Path | None = None) -> None:
         self.recipe, self.pool, self.folds, self.folder = recipe, pool, folds, folder
-        self.targets = pool.targets()
+        self.task = build.task_for(recipe, pool)
+        self.targets = self.task.targets(pool)
         self.device = pick(recipe.device)
         self.trunks: dict[str, Trunk] = {}
         self.hits: dict[Way, Hits] = {}
@@ -100,10 +102,11 @@ class Trials:
         """Built once, with the seed of the recipe for what is random in it."""
         if text not in self.trunks:
             with seeded(self.recipe.seed, "backbone"):
-                backbone = build.backbone(text)
+                backbone = build.suited(build.backbone(text, build.corpus(self.pool)), self.task)
             dtype = precision(self.recipe.precision, self.device)
             feed = Feed(self.pool, backbone, device=self.device, dtype=dtype, seed=self.recipe.seed,
-                        views=self.recipe.views, cache=Cache.default())  # fmt: skip
+                        views=self.recipe.views, needs=self.task.needs, cache=Cache.default(),
+                        targets=self.targets)  # fmt: skip
             self.trunks[text] = Trunk(backbone.to(self.device), feed)
         return self.trunks[text]
 
@@ -112,9 +115,12 @@ class Trials:
         trunk, total = self.trunk(text), len(self.pool)
         with console.phase("features", total, "samples") as bar:
             trunk.feed.tell = lambda done, _: bar(done, text)
-            trunk.view("pooled")
+            if self.task.needs == "pooled":
+                trunk.view("pooled")
+            else:
+                trunk.feed.warm()
             bar(total, text)
-        trunk.feed.tell = None
+        trunk.feed.tell, trunk.opened = None, True
 
     def milliseconds(self, text: str, few: int = 32) -> float:
         """Time of one sample through a trunk, decoding left out; the faster of two batches."""
@@ -132,7 +138,7 @@ class Trials:
     def extraction(self, text: str, few: int = 32) -> float:
         """Seconds that the features of the whole pool take, decoding included; 0 when they are there."""
         trunk = self.trunk(text)
-        if trunk.features:
+        if trunk.opened or trunk.features:
             return 0.0
         if not trunk.decoding:
             rows, began = torch.arange(min(few, len(self.pool))), time.perf_counter()
@@ -196,15 +202,16 @@ class Trials:
         trunk.feed.decode()
         backbone, task = copy.deepcopy(trunk.backbone), self._task(recipe, fold)
         model = build.model(recipe, backbone, task).to(self.device)
-        fit_scale(model, trunk.view("pooled")[rows])
-        train = trunk.feed.part(rows, backbone, augment.build(recipe.augment))
-        nothing = trunk.feed.part(rows[:0], backbone)
+        if task.needs == "pooled":
+            fit_scale(model, trunk.view("pooled")[rows])
+        train = trunk.feed.part(rows, backbone, build.views(recipe, backbone, task, "train"), task.needs)
+        nothing = trunk.feed.part(rows[:0], backbone, task.view, task.needs)
         return model, Loop(model, task, train, nothing, recipe, None, tell), build.flow(recipe, model)
 
     def predict(self, model: Model, way: Way, fold: int) -> Tensor:
-        """(n, C) probabilities for the fold's test rows."""
+        """What the task says of the fold's test rows: for classes (n, C) probabilities."""
         trunk, rows = self.trunk(way.backbone), torch.from_numpy(self.folds[fold].test)
-        feed = trunk.feed.part(rows, model.backbone)
+        feed = trunk.feed.part(rows, model.backbone, self.task.view, self.task.needs)
         feed.cache = None  # a network that moved is not seen again
         return predict(model, self._task(way.recipe(self.recipe), fold), feed).values
 
@@ -218,12 +225,16 @@ class Trials:
         trained = sum(self.seconds[one] / len(self.hits[one]) for one in made_of)
         self.keep(way, fold, each, trained + time.monotonic() - began)
 
-    def constant(self) -> Way:
-        """The most frequent class of each fold's training rows, as a way."""
+    def constant(self) -> Way | None:
+        """What says the same of every sample, such as the most frequent class, as a way; None: the task has none."""
         way = Way("no trunk", "majority")
         for fold in self.missing(way):
-            frequencies = self.targets[self.folds[fold].train].bincount(minlength=len(self.pool.classes)).double()
-            self.keep(way, fold, self._each(frequencies.expand(len(self.folds[fold].test), -1), fold), 0.0)
+            rows, asked = torch.from_numpy(self.folds[fold].train), len(self.folds[fold].test)
+            nothing = torch.empty(len(rows), 0), torch.empty(asked, 0)
+            said = self.task.baselines(nothing[0], self.targets[rows], nothing[1])
+            if not said:
+                return None
+            self.keep(way, fold, self._each(next(iter(said.values())).values, fold), 0.0)
         return way
 
     def features(self, way: Way) -> Tensor:
@@ -235,18 +246,17 @@ class Trials:
         features = self.features(way)
         head = build.probe(recipe, len(self.pool.classes))
         head.fit(features[rows.train], self.targets[rows.train])
-        task = build.task(recipe, self.pool.classes, (1,) * len(self.pool.classes))
+        task = build.task(replace(recipe, class_weights=None), self.pool.classes)
         with torch.inference_mode():  # in blocks: k-NN holds a row for each training sample
             return torch.cat([task.predict(head, Features(few)).values for few in features[rows.test].split(BATCH)])
 
     def _task(self, recipe: Recipe, fold: int) -> Task:
-        counts = self.targets[self.folds[fold].train].bincount(minlength=len(self.pool.classes))
-        return build.task(recipe, self.pool.classes, tuple(counts.tolist()))
+        samples = self.pool.samples
+        return build.task_for(recipe, self.pool.replace(samples=tuple(samples[i] for i in self.folds[fold].train)))
 
-    def _each(self, probabilities: Tensor, fold: int) -> Array:
-        task = self._task(replace(self.recipe, strategy="full"), fold)
+    def _each(self, said: Tensor, fold: int) -> Array:
         truth = self.targets[torch.from_numpy(self.folds[fold].test)]
-        return task.each(Predictions(probabilities, self.pool.classes), truth).numpy()
+        return self.task.each(Predictions(said, self.pool.classes), truth).numpy()
 
     # ------------------------------------------------------------------------------------------------ what is kept
 

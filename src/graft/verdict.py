@@ -18,8 +18,9 @@ from graft.types import Json
 
 WORDS = {"helps": "transfer helps", "hurts": "transfer hurts", "unclear": "it cannot be told whether transfer helps",
          "unknown": "whether transfer helps was not measured"}  # fmt: skip
-TUNED = ("norms", "last stage", "all", "wise", "soup")
-CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "majority": "the most frequent class"}
+TUNED = ("contrastive", "norms", "last stage", "all", "wise", "soup")
+CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "tfidf": "TF-IDF + logistic",
+            "majority": "the most frequent class"}  # fmt: skip
 
 
 def verdict(ladder: Ladder) -> Json:
@@ -64,7 +65,7 @@ def _tuning(ladder: Ladder) -> tuple[Rung, Gain] | None:
 def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Rung, Gain] | None) -> list[str]:
     said = [WORDS[word] + (_control(ladder) if word == "hurts" else _over_scratch(over, ladder))]
     said += ["; ".join(f"{_points(over[name])} over {words}" for name, words in CONTROLS.items() if name in over)]
-    if over["majority"].low <= 0:
+    if "majority" in over and over["majority"].low <= 0:
         said.append("nothing that was tried is better than the most frequent class beyond noise: look at the data")
     chosen = ladder.contest.best
     said.append(f"chosen: {chosen}, {100 * ladder.contest.score(chosen, 'B'):.1f} % ({ladder.contest.measured_on})")

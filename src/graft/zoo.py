@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from graft import registry
+from graft import build, registry
 from graft.backbones import bundled
 from graft.console import Console
 from graft.errors import DataError, GraftError, UsageError
@@ -25,27 +25,37 @@ from graft.trials import Trials
 from graft.types import Backbone, Dataset, Info, Json, Recipe
 
 MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
-HOME = ("bundled", "local", "small", "toy", "pixels")  # sources that never need a network
+DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm"}  # the trunk that nobody has named, by modality
+HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf")  # never need a network
+LABELS = {"class": "classes", "labels": "several labels for each sample", "number": "numbers", "tags": "tags of words",
+          "answers": "answers to questions", "none": "no labels"}  # fmt: skip
 
 
-def trunks(asked: str) -> tuple[str, ...]:
-    """The specs that a recipe's backbone names, joined by " + "; "auto" stands for all bundled trunks."""
-    if asked == AUTO:
+def trunks(asked: str, modality: str = "image") -> tuple[str, ...]:
+    """The specs that a recipe's backbone names, joined by " + "; "auto" stands for all that need no network."""
+    if asked == AUTO and modality == "image":
         return tuple(f"bundled:{name}" for name in bundled.names())
+    if asked == AUTO:
+        return (DEFAULTS[modality],)
     return tuple(dict.fromkeys(str(parse(text)) for text in re.split(r"\s+\+\s+", asked.strip())))
 
 
-def settled(recipe: Recipe) -> Recipe:
-    """Only auto leaves the trunk open: every other strategy gets the default one, and the recipe says so."""
-    if recipe.backbone == AUTO and recipe.strategy != AUTO:
-        return replace(recipe, backbone=bundled.DEFAULT)
-    return recipe
+def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """What the data decide: the task where it was left open, and the trunk, which only the strategy auto leaves open.
+
+    Raises UsageError for a task that takes other labels than these.
+    """
+    task = build.TASKS[dataset.kind] if recipe.task == AUTO else recipe.task
+    takes = build.task(replace(recipe, task=task), dataset.classes).kind
+    if takes != dataset.kind and takes != "none":
+        what = f"{parse(task).name} learns from {LABELS[takes]}, and {dataset.name} has {LABELS[dataset.kind]}"
+        raise UsageError(what, f"--task {build.TASKS[dataset.kind]}")
+    trunk = DEFAULTS[dataset.modality] if recipe.backbone == AUTO and recipe.strategy != AUTO else recipe.backbone
+    return replace(recipe, task=task, backbone=trunk)
 
 
 def one_trunk(asked: str) -> str:
     """For strategies that take one trunk. Raises UsageError where several are named."""
-    if asked == AUTO:
-        return bundled.DEFAULT
     found = trunks(asked)
     if len(found) > 1:
         raise UsageError(f"{len(found)} backbones, but this strategy takes one", "--strategy auto chooses among them")
@@ -62,7 +72,8 @@ def require_pretrained(trials: Trials, asked: Sequence[str]) -> None:
     """Raises UsageError where no trunk has anything to transfer."""
     if not any(trials.trunk(text).backbone.info.sha256 for text in asked):
         what = f"{', '.join(asked)}: none of the trunks has pretrained weights, so there is nothing to transfer"
-        raise UsageError(what, "--backbone bundled:natural48, or name a strategy: --strategy full")
+        default = DEFAULTS[trials.pool.modality]
+        raise UsageError(what, f"--backbone {default}, or name a strategy: --strategy full")
 
 
 def require_enough(dataset: Dataset) -> None:

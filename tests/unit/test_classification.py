@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from graft.errors import DataError, ResourceError, UsageError
 from graft.tasks.classification import centroid, classification, majority
-from graft.types import Batch, Features, Inputs, Predictions
+from graft.types import Batch, Dataset, Features, Inputs, Predictions, Sample
 
 torch.set_num_threads(1)
 NAMES = tuple("abcdefg")
@@ -34,6 +34,11 @@ def _exact(predictions: Predictions) -> Tensor:
 
 def _batch(targets: Tensor) -> Batch:
     return Batch(Inputs(torch.empty(0)), targets, torch.arange(len(targets)))
+
+
+def _dataset(*labels: str | None) -> Dataset:
+    samples = tuple(Sample(str(i), i, label) for i, label in enumerate(labels))
+    return Dataset("two", "image", samples, ("x", "y"), lambda s: None, lambda s: b"")
 
 
 def _loss(task, logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
@@ -150,8 +155,13 @@ def test_predictions_that_are_not_numbers_or_not_ours_are_refused() -> None:
 
 
 def test_rows_name_the_most_probable_class() -> None:
-    rows = classification(("x", "y")).rows(Predictions(torch.tensor([[0.25, 0.75], [1.0, 0.0]]), ("x", "y")))
+    values = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    rows = classification(("x", "y")).rows(Predictions(values, ("x", "y")), _dataset("x", "y"))
     assert rows == [{"label": "y", "probability": 0.75}, {"label": "x", "probability": 1.0}]
+
+
+def test_targets_are_indices_and_minus_one_without_a_label() -> None:
+    assert classification(("x", "y")).targets(_dataset("y", None, "x", "other")).tolist() == [1, -1, 0, -1]
 
 
 # -------------------------------------------------------------------------------------------------------- losses

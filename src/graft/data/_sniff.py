@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 
 from graft import registry, spec
-from graft.data._files import is_image
+from graft.data._files import is_image, is_junk
 from graft.errors import DataError, UsageError
 from graft.spec import Spec
 from graft.types import Dataset
 
 _TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_TEXTS = {".txt": "lines", ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".bio2": "conll"}
+_PEEK = 1 << 20  # bytes of a JSON file that show what it is
 _WITH_OPTIONS = re.compile(r"(?P<path>.+?)(?P<call>\([^()]*\))", re.DOTALL)
 
 
@@ -42,13 +45,41 @@ def _exists(text: str) -> bool:
 
 def _reader(path: Path) -> str:
     if path.is_dir():
-        return "folder"
-    if path.suffix.lower() in _TABLES:
-        return _TABLES[path.suffix.lower()]
-    if is_image(path.name):
-        return "folder"
-    raise DataError(f"{path} is neither a folder, an image nor a table ({', '.join(_TABLES)})",
-                    "give a folder with one folder per class, or a table with the columns path and label")  # fmt: skip
+        return _folder_reader(path)
+    suffix = path.suffix.lower()
+    known = {**_TABLES, **_TEXTS}.get(suffix) or ("folder" if is_image(path.name) else "")
+    if known or suffix == ".json":
+        return known or _json_reader(path)
+    raise DataError(f"{path} is neither a folder, an image, a text nor a table ({', '.join(_TABLES)})",
+                    "give a folder with one folder per class, or a table with the columns path or text, and label"
+                    )  # fmt: skip
+
+
+def _folder_reader(path: Path) -> str:
+    """By the first image; without one by what else is there. The image reader says best that there is nothing."""
+    seen: dict[str, str] = {}
+    for here, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        for name in (name for name in names if not is_junk(name)):
+            if is_image(name):
+                return "folder"
+            suffix = os.path.splitext(name)[1].lower()
+            top = Path(here) == path
+            if suffix == ".txt" or (top and suffix in (*_TABLES, *_TEXTS)):
+                seen.setdefault(_TABLES.get(suffix, _TEXTS.get(suffix, "")), name)
+    table = seen.get("csv") or seen.get("jsonl")
+    if table is not None:
+        raise DataError(f"{path} holds tables, and no images", f"give the table itself: {path / table}")
+    return "conll" if "conll" in seen else "texts" if "lines" in seen else "folder"
+
+
+def _json_reader(path: Path) -> str:
+    """Questions have passages; else it should be the parts of a data set."""
+    try:
+        with path.open("rb") as file:
+            return "squad" if b'"paragraphs"' in file.read(_PEEK) else "json_splits"
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened ({error.strerror})", f"check it: ls -l {path}") from None
 
 
 def _as_spec(text: str) -> Spec:

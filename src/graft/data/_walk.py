@@ -9,21 +9,23 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-from graft.data._files import SPLITS, UNSUPPORTED, is_image, is_junk, readable
+from graft.data._files import SPLITS, UNSUPPORTED, is_junk, readable
+from graft.errors import DataError
 from graft.types import Issue, Sample
 
 Parts = tuple[str, ...]
-
 
 # ---------------------------------------------------------------------------------------------------------- scanning
 
 
 @dataclass
 class Scan:
-    """Everything below a root, as paths relative to it."""
+    """Everything below a root, as paths relative to it. `files` are those with one of the suffixes."""
 
     root: Path
-    images: list[Parts] = field(default_factory=list)
+    noun: str  # what people call such files: "images", "texts"
+    suffixes: frozenset[str]
+    files: list[Parts] = field(default_factory=list)
     folders: list[Parts] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
@@ -33,7 +35,7 @@ class Scan:
 
     def issues(self) -> Iterator[Issue]:
         kinds = (
-            ("ignored-file", "note", "files that are not images are ignored", self.ignored, ""),
+            ("ignored-file", "note", f"files that are not {self.noun} are ignored", self.ignored, ""),
             ("unsupported-format", "warning", "images of a format that Graft does not read are left out",
              self.unsupported, "convert them to JPEG or PNG"),
             ("outside-root", "warning", "links that lead out of the folder are refused, and not read", self.outside,
@@ -45,8 +47,9 @@ class Scan:
         return (Issue(code, severity, what, tuple(keys), hint) for code, severity, what, keys, hint in kinds if keys)
 
 
-def scan(root: Path) -> Scan:
-    scan = Scan(root)
+def walk(root: Path, noun: str, suffixes: frozenset[str]) -> Scan:
+    """All below a root, except junk. Links that lead out are listed, and not followed."""
+    scan = Scan(root, noun, suffixes)
     todo: list[Parts] = [()]
     while todo:
         here = todo.pop()
@@ -58,7 +61,7 @@ def scan(root: Path) -> Scan:
         for entry in entries:
             if not is_junk(entry.name) and _sort_in(scan, entry, (*here, entry.name)):
                 todo.append((*here, entry.name))
-    scan.images.sort()
+    scan.files.sort()
     scan.folders.sort()
     return scan
 
@@ -92,11 +95,12 @@ def _link(scan: Scan, parts: Parts) -> None:
 
 
 def _file(scan: Scan, parts: Parts) -> None:
-    if is_image(parts[-1]):
-        scan.images.append(parts)
+    suffix = os.path.splitext(parts[-1])[1].lower()
+    if suffix in scan.suffixes:
+        scan.files.append(parts)
     else:
-        suffix = os.path.splitext(parts[-1])[1].lower()
-        (scan.unsupported if suffix in UNSUPPORTED else scan.ignored).append(key_of(parts))
+        other = scan.unsupported if suffix in UNSUPPORTED and scan.noun == "images" else scan.ignored
+        other.append(key_of(parts))
 
 
 def key_of(parts: Parts) -> str:
@@ -110,7 +114,7 @@ def base_of(scan: Scan) -> Parts:
     """Where the class or split folders begin: archives often unpack to one more folder around them."""
     base: Parts = ()
     while True:
-        below = [parts[len(base) :] for parts in scan.images]
+        below = [parts[len(base) :] for parts in scan.files]
         tops = {parts[0] for parts in below}
         if len(tops) > 1 or min(map(len, below)) < 3 or {top.lower() for top in tops} <= SPLITS.keys():
             return base
@@ -118,28 +122,28 @@ def base_of(scan: Scan) -> Parts:
 
 
 def label(scan: Scan, base: Parts) -> tuple[list[Sample], list[str]]:
-    """Samples with label and split, and images outside any class folder (none when there are no classes at all)."""
+    """Samples with label and split, and files outside any class folder (none when there are no classes at all)."""
     splits = has_splits(scan, base)
     depth = len(base) + splits  # where the class folder's name stands
-    classes = any(len(parts) > depth + 1 for parts in scan.images)
+    classes = any(len(parts) > depth + 1 for parts in scan.files)
     samples, loose = [], []
-    for parts in scan.images:
-        label = readable(parts[depth]) if len(parts) > depth + 1 else None
+    for parts in scan.files:
+        name = readable(parts[depth]) if len(parts) > depth + 1 else None
         split = SPLITS.get(parts[len(base)].lower()) if splits else None
-        if classes and (label is None or (splits and split is None)):
+        if classes and (name is None or (splits and split is None)):
             loose.append(key_of(parts))
         else:
-            samples.append(Sample(key_of(parts), scan.root.joinpath(*parts), label, split))
+            samples.append(Sample(key_of(parts), scan.root.joinpath(*parts), name, split))
     return samples, loose
 
 
 def has_splits(scan: Scan, base: Parts) -> bool:
-    """When all folders are named like splits, or two that are hold the same classes; other images are then loose.
+    """When all folders are named like splits, or two that are hold the same classes; other files are then loose.
 
     A folder "train" beside "bus" and "tram" is a class.
     """
     below: dict[str, set[str]] = defaultdict(set)
-    for parts in scan.images:
+    for parts in scan.files:
         if len(parts) > len(base) + 1:
             inner = parts[len(base) + 1 : -1]
             below[parts[len(base)].lower()] |= set(inner[:1])
@@ -150,13 +154,23 @@ def has_splits(scan: Scan, base: Parts) -> bool:
 
 def notes(scan: Scan, base: Parts, loose: list[str]) -> Iterator[Issue]:
     depth = len(base) + has_splits(scan, base)
-    full = {parts[: depth + 1] for parts in scan.images if len(parts) > depth + 1}
-    around = {parts[:depth] for parts in scan.images}
+    full = {parts[: depth + 1] for parts in scan.files if len(parts) > depth + 1}
+    around = {parts[:depth] for parts in scan.files}
     empty = [p for p in scan.folders if full and len(p) == depth + 1 and p[:depth] in around and p not in full]
     if base:
         yield Issue("inner-folder", "note", f"the classes were found one level deeper, in {key_of(base)}")
     if empty:
-        yield Issue("empty-class", "note", "folders without images are no class", tuple(map(key_of, empty)))
+        yield Issue("empty-class", "note", f"folders without {scan.noun} are no class", tuple(map(key_of, empty)))
     if loose:
         hint = "move them into the folder of their class"
-        yield Issue("no-class-folder", "warning", "images outside any class folder are left out", tuple(loose), hint)
+        what = f"{scan.noun} outside any class folder are left out"
+        yield Issue("no-class-folder", "warning", what, tuple(loose), hint)
+
+
+def nothing(path: str, scan: Scan, hint: str) -> DataError:
+    if scan.outside:
+        return DataError(f"{path} holds only links that lead out of it (such as {scan.outside[0]}), and they are not "
+                         "followed", f"copy the {scan.noun} into the folder")  # fmt: skip
+    found = len(scan.ignored) + len(scan.unsupported)
+    seen = f"{found} other files, such as {(scan.unsupported + scan.ignored)[0]}" if found else "it is empty"
+    return DataError(f"there are no {scan.noun} in {path} ({seen})", hint)

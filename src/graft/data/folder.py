@@ -9,18 +9,12 @@ Images may lie deeper below their class folder. Nothing outside the folder is ev
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
-from graft.data._files import SPLITS, UNSUPPORTED, image_files, is_image, is_junk, readable
+from graft.data import _walk
+from graft.data._files import IMAGES, image_files, readable
 from graft.errors import DataError
-from graft.types import Dataset, Issue, Sample
-
-Parts = tuple[str, ...]
+from graft.types import Dataset, Sample
 
 
 def folder(path: str) -> Dataset:
@@ -30,20 +24,10 @@ def folder(path: str) -> Dataset:
         return image_files(root.name, [Sample(readable(root.name), root)], [], root.resolve().parent)
     if not root.is_dir():
         raise DataError(f"there is no folder {path}", "check the path: ls " + str(root.parent))
-    scan = _scan(root.resolve())
-    if not scan.images:
-        raise _nothing(path, scan)
-    base = _base(scan)
-    samples, loose = _label(scan, base)
-    issues = [*scan.issues(), *_notes(scan, base, loose)]
+    scan = _walk.walk(root.resolve(), "images", IMAGES)
+    if not scan.files:
+        raise _walk.nothing(path, scan, "put JPEG or PNG files into one folder per class")
+    base = _walk.base_of(scan)
+    samples, loose = _walk.label(scan, base)
+    issues = [*scan.issues(), *_walk.notes(scan, base, loose)]
     return image_files(root.resolve().name, samples, issues, scan.root)
-
-
-#####
-def _nothing(path: str, scan: _Scan) -> DataError:
-    if scan.outside:
-        return DataError(f"{path} holds only links that lead out of it (such as {scan.outside[0]}), and they are not "
-                         "followed", "copy the images into the folder")  # fmt: skip
-    found = len(scan.ignored) + len(scan.unsupported)
-    seen = f"{found} other files, such as {(scan.unsupported + scan.ignored)[0]}" if found else "it is empty"
-    return DataError(f"there are no images in {path} ({seen})", "put JPEG or PNG files into one folder per class")
