@@ -73,14 +73,16 @@ def task(
 
 
 def task_for(recipe: Recipe, dataset: Dataset) -> Task:
-    """The task with what it has to know of the labels to learn from: the train part, or all that is not divided yet."""
+    """The task, of "auto" the one for such labels, with what it has to know of those to learn from: of the train part,
+    or of all that is not divided yet."""
     train = dataset.where(lambda sample: sample.split not in ("valid", "test"))
     labels = [sample.label for sample in train.samples if sample.label is not None]
     counts = None
     if dataset.kind in ("class", "labels"):
         each = Counter(label for found in labels for label in ([found] if dataset.kind == "class" else found))
         counts = tuple(each[name] for name in dataset.classes)
-    return task(recipe, dataset.classes, counts, _scale(labels) if dataset.kind == "number" else None)
+    named = replace(recipe, task=TASKS[dataset.kind]) if recipe.task == AUTO else recipe
+    return task(named, dataset.classes, counts, _scale(labels) if dataset.kind == "number" else None)
 
 
 def _scale(labels: list[float]) -> tuple[float, float]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # types needs torch, and `graft --help` does not
 
 Json = dict[str, Any]
 EVERY, MOST_ISSUES = 10.0, 5  # seconds between two lines of progress where there is no terminal; lines of findings
-RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece")
+RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece", "exact",
+         "subset")  # fmt: skip
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -67,9 +68,9 @@ class Console:
 
     def found(self, dataset: Dataset) -> None:
         """How much there is, of which classes, and how evenly."""
-        counts = Counter(s.label for s in dataset.samples if s.label is not None)
-        parts = [f"{len(dataset):,} {dataset.modality} samples", _classes(dataset.classes, counts)]
-        missing = len(dataset) - sum(counts.values())
+        labels = [sample.label for sample in dataset.samples if sample.label is not None]
+        parts = [f"{len(dataset):,} {dataset.modality} samples", *_labels(dataset, labels)]
+        missing = len(dataset) - len(labels) if dataset.kind != "none" else 0
         parts += [f"{missing:,} without a label"] if missing else []
         self.row("data", f"{dataset.name}: {', '.join(parts)}")
 
@@ -275,6 +276,21 @@ def _title(name: str) -> str:
 
 def _lines(text: str) -> str:
     return "\n       ".join(safe(line) for line in text.splitlines())
+
+
+def _labels(dataset: Dataset, labels: list[Any]) -> list[str]:
+    """What kind of labels there are, and how many of each."""
+    if dataset.kind == "class":
+        return [_classes(dataset.classes, Counter(labels))]
+    if dataset.kind == "labels":
+        counts = Counter(one for label in labels for one in label)
+        return [_classes(dataset.classes, counts), f"{counts.total() / max(1, len(labels)):.1f} for each sample"]
+    if dataset.kind == "tags":
+        starts = Counter(tag[2:] for label in labels for tag in label if tag.startswith("B-"))
+        return [f"{sum(map(len, labels)):,} words", _classes(tuple(sorted(starts)), starts)]
+    if dataset.kind == "number":
+        return [f"numbers from {min(labels):g} to {max(labels):g}"] if labels else []
+    return [f"{sum(not label.texts for label in labels):,} without an answer"] * (dataset.kind == "answers")
 
 
 def _classes(classes: tuple[str, ...], counts: Counter[str]) -> str:

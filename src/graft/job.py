@@ -287,7 +287,7 @@ def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
     if not keys:
         return []
     length = backbone.preprocess.length
-    what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {length} tokens that are read: {sum(lost.values()):,} "
-            f"tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
+    what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {length} tokens that are read: "
+            f"{sum(lost.values()):,} tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
     hint = f"--backbone \"{backbone.info.source.with_options(long='windows')}\" reads them whole"
     return [Issue("cut-texts", "warning", what, keys, hint)]

@@ -36,6 +36,11 @@ def group(modules: Iterable[nn.Module], lr: float) -> Group:
     return Group(tuple(params.values()), lr)
 
 
+def rate(model: Model, times: float = 1.0, asked: float | None = None) -> float:
+    """The learning rate `asked` for, else `times` the one at which this trunk is fine-tuned as a whole."""
+    return times * model.backbone.info.lr if asked is None else asked
+
+
 def norms(model: Model) -> list[nn.Module]:
     """The trunk's normalisation layers that have a scale: BatchNorm, LayerNorm, GroupNorm and their like."""
     named = [m for m in model.backbone.modules() if "norm" in type(m).__name__.lower()]
@@ -43,6 +48,15 @@ def norms(model: Model) -> list[nn.Module]:
     if not found:
         what = f"{model.backbone.info.source} has no normalisation layers to move"
         raise UsageError(what, "choose another strategy: lp_ft")
+    return found
+
+
+def biases(model: Model) -> tuple[nn.Parameter, ...]:
+    """The trunk's biases: of its linear layers, convolutions and normalisations, each once."""
+    named = model.backbone.named_parameters()
+    found = tuple(p for name, p in named if p.ndim == 1 and name.rpartition(".")[2].endswith("bias"))
+    if not found:
+        raise UsageError(f"{model.backbone.info.source} has no biases to move", "choose another strategy: lp_ft")
     return found
 
 

@@ -46,7 +46,7 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     Raises UsageError for a task that takes other labels than these.
     """
     task = build.TASKS[dataset.kind] if recipe.task == AUTO else recipe.task
-    takes = build.task(replace(recipe, task=task), dataset.classes).kind
+    takes = build.task_for(replace(recipe, task=task), dataset).kind
     if takes != dataset.kind and takes != "none":
         what = f"{parse(task).name} learns from {LABELS[takes]}, and {dataset.name} has {LABELS[dataset.kind]}"
         raise UsageError(what, f"--task {build.TASKS[dataset.kind]}")

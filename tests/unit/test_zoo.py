@@ -16,7 +16,7 @@ from graft.backbones import bundled
 from graft.backbones.toy import toy
 from graft.console import Console
 from graft.errors import DataError, UsageError
-from graft.types import Dataset, Sample
+from graft.types import Dataset, Recipe, Sample
 
 QUIET = Console(quiet=True)
 
@@ -46,7 +46,12 @@ def test_trunks_are_joined_by_a_plus_each_once_and_in_order() -> None:
 
 def test_auto_means_every_bundled_trunk_or_the_default_where_one_is_asked_for() -> None:
     assert zoo.trunks("auto") == tuple(f"bundled:{name}" for name in bundled.names())
-    assert bundled.DEFAULT in zoo.trunks("auto") and zoo.one_trunk("auto") == bundled.DEFAULT
+    assert zoo.trunks("auto", "text") == ("minilm",)
+    data = Dataset("d", "image", (Sample("a", 0, "a"), Sample("b", 1, "b")), ("a", "b"), lambda s: None, lambda s: b"")
+    assert zoo.settled(Recipe(data="d", strategy="full"), data).backbone == bundled.DEFAULT in zoo.trunks("auto")
+    text = data.replace(modality="text", kind="number", classes=(), samples=(Sample("a", 0, 1.0), Sample("b", 1, 2.0)))
+    assert zoo.settled(Recipe(data="d", strategy="full"), text).backbone == "minilm"
+    assert zoo.settled(Recipe(data="d"), text).task == "regression" and zoo.settled(Recipe(data="d"), text).backbone == "auto"
 
 
 def test_a_strategy_that_takes_one_trunk_is_not_given_two() -> None:

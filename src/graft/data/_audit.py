@@ -10,7 +10,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graft.data import _copies
+from graft.data import _copies, _groups, _kinds, _text, _text_copies
 from graft.data._image import Decoded, decode
 from graft.errors import DataError
 from graft.types import Dataset, Issue, Raw, Sample, UnreadableSample
@@ -35,14 +35,15 @@ _CONVERTED = {
     "palette": "have a palette, which was applied",
     "cmyk": "are CMYK, and were converted to RGB without a colour profile",
     "animated": "have several frames, of which the first was taken",
+    "encoding": "are not UTF-8, and were read as Latin-1",
 }
 
 
 class _Look(NamedTuple):
-    """What is kept of an image after it was seen once; `reason` is set when it could not be read."""
+    """What is kept of a sample after it was seen once; `reason` is set when it could not be read."""
 
     digest: str = ""
-    pixels: bytes = b""
+    content: bytes = b""  # equal for exact copies
     thumb: bytes = b""
     notes: tuple[str, ...] = ()
     reason: str = ""
@@ -63,18 +64,42 @@ def audit(dataset: Dataset, *, progress: Progress | None = None) -> Dataset:
                         f"look at one of them: {dataset.samples[0].key}")  # fmt: skip
     kept = [replace(dataset.samples[i], digest=looks[i].digest) for i in good]
     seen = [looks[i] for i in good]
-    issues += _conversions(kept, seen)
-    grouped, findings = _group_copies(dataset, kept, seen)
-    return dataset.replace(samples=tuple(grouped), issues=(*issues, *findings, *_tiny_classes(grouped)))
+    issues += _conversions(kept, seen, _groups.words(dataset.modality).noun)
+    exact, near = _copies_of(dataset, kept, seen)
+    grouped, findings = _groups.grouped(dataset, kept, exact, near)
+    return dataset.replace(samples=tuple(grouped), issues=(*issues, *findings, *_tiny_classes(dataset.kind, grouped)))
 
 
-def require_classes(dataset: Dataset) -> None:
-    """Raises DataError unless there are labelled samples of two classes or more."""
-    have = {sample.label for sample in dataset.samples if sample.label is not None}
-    if len(have) < 2:
-        seen = f"only one class, {sorted(have)[0]!r}" if have else "no labels"
-        raise DataError(f"{dataset.name} has {seen}: there is nothing to tell apart",
-                        "make one folder per class, or give a table with the columns path and label")  # fmt: skip
+def require_classes(dataset: Dataset, labelled: bool = True) -> None:
+    """Raises DataError unless the labels leave something to learn: two classes or more, one of several labels, two
+    different numbers, one tagged word, one answer. With `labelled=False` (pretraining) the samples are enough."""
+    if not labelled:
+        return
+    labels = [sample.label for sample in dataset.samples if sample.label is not None]
+    if not labels:
+        raise _no_labels(dataset)
+    names = sorted({name for label in labels for name in _kinds.names(dataset.kind, label)} - {_kinds.OUTSIDE})
+    if dataset.kind == "class" and len(set(labels)) < 2:
+        raise DataError(
+            f"{dataset.name} has only one class, {labels[0]!r}: there is nothing to tell apart", _hint(dataset)
+        )
+    if dataset.kind == "number" and len(set(labels)) < 2:
+        raise DataError(f"{dataset.name}: the label is constant ({labels[0]})", "give samples with other numbers")
+    if dataset.kind in ("labels", "tags") and not names:
+        what = "no sample has any label" if dataset.kind == "labels" else "every word is outside (O)"
+        raise DataError(f"{dataset.name}: {what}: there is nothing to learn", "look at the column of the labels")
+
+
+def _no_labels(dataset: Dataset) -> DataError:
+    """With what the reader said of it, if it did."""
+    said = next((issue for issue in dataset.issues if issue.code == "no-label-column"), None)
+    what = f"{dataset.name} has no labels: there is nothing to tell apart"
+    return DataError(f"{what} ({said.what})" if said else what, said.hint if said else _hint(dataset))
+
+
+def _hint(dataset: Dataset) -> str:
+    column = "text" if dataset.modality == "text" else "path"
+    return f"make one folder per class, or give a table with the columns {column} and label"
 
 
 # ------------------------------------------------------------------------------------------------------------ looking
@@ -95,6 +120,8 @@ def _look_at_all(dataset: Dataset, progress: Progress | None) -> list[_Look]:
 
 
 def _look(dataset: Dataset, sample: Sample) -> _Look:
+    if dataset.modality == "text":
+        return _look_at_text(dataset, sample)
     try:
         data = dataset.read_bytes(sample)
         image, notes = decode(data) if isinstance(sample.source, Path) else Decoded(dataset.load(sample))
@@ -104,6 +131,41 @@ def _look(dataset: Dataset, sample: Sample) -> _Look:
     pixels = hashlib.sha256(f"{image.size}".encode())
     pixels.update(image.tobytes())
     return _Look(hashlib.sha256(data).hexdigest(), pixels.digest(), thumb, notes)
+
+
+def _look_at_text(dataset: Dataset, sample: Sample) -> _Look:
+    try:
+        data, text = dataset.read_bytes(sample), dataset.load(sample)
+        notes = _text.notes(sample)
+    except UnreadableSample as error:
+        return _Look(reason=str(error) or "it cannot be read")
+    return _Look(hashlib.sha256(data).hexdigest(), _text_copies.digest(text), notes=notes)
+
+
+def _copies_of(
+    dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]
+) -> tuple[_groups.Links, _groups.Links]:
+    """Exact copies, and near ones among the first of each. A corpus without labels has no scores to be too good."""
+    exact = _copies.same([look.content for look in looks])
+    first = sorted({head for head, _ in exact})
+    if dataset.modality != "text":
+        thumbs = np.frombuffer(b"".join(looks[i].thumb for i in first), np.uint8)
+        thumbs = thumbs.reshape(-1, _copies.HEIGHT, _copies.WIDTH, 3)
+        pairs = _copies.near_copies(thumbs, lambda i: _again(dataset, samples[first[i]]))
+    elif dataset.kind != "none":
+        pairs = _text_copies.near_copies(_again(dataset, samples[i]) for i in first)
+    else:
+        pairs = []
+    return exact, [(first[a], first[b]) for a, b in pairs]
+
+
+def _again(dataset: Dataset, sample: Sample) -> Raw:
+    try:
+        return dataset.load(sample)
+    except UnreadableSample as error:
+        raise DataError(
+            f"{sample.key} changed while {dataset.name} was read: {error}", "run the command again"
+        ) from None
 
 
 # ----------------------------------------------------------------------------------------------------------- findings
@@ -130,7 +192,7 @@ def unreadable(issues: Sequence[Issue]) -> dict[str, str]:
     return found
 
 
-def _conversions(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Issue]:
+def _conversions(samples: Sequence[Sample], looks: Sequence[_Look], noun: str) -> Iterator[Issue]:
     found: dict[str, list[str]] = defaultdict(list)
     for sample, look in zip(samples, looks, strict=True):
         for note in look.notes:
@@ -138,11 +200,13 @@ def _conversions(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[
     for note, keys in sorted(found.items()):
         every = len(keys) == len(samples)  # then the list of names says nothing
         count = f"all {len(keys):,}" if every else f"{len(keys):,}"
-        yield Issue(note, "note", f"{count} images {_CONVERTED[note]}", () if every else tuple(keys))
+        yield Issue(note, "note", f"{count} {noun} {_CONVERTED[note]}", () if every else tuple(keys))
 
 
-def _tiny_classes(samples: Sequence[Sample]) -> Iterator[Issue]:
-    counts = Counter(sample.label for sample in samples if sample.label is not None)
+def _tiny_classes(kind: str, samples: Sequence[Sample]) -> Iterator[Issue]:
+    if kind not in ("class", "labels"):
+        return
+    counts = Counter(name for sample in samples for name in _kinds.names(kind, sample.label))
     lonely = tuple(sorted(label for label, count in counts.items() if count == 1))
     if lonely:
         what = "classes with a single sample: it can be learned from, but nothing can be measured"

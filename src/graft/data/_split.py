@@ -1,6 +1,6 @@
 """Train, valid and test: what the data give is kept, what is missing is carved out of train.
 
-Stratified by class; a group is never divided. The order is a hash of seed and content, so names and file order do not
+Stratified by labels; a group is never divided. The order is a hash of seed and content, so names and file order do not
 matter, and a new file moves few others.
 """
 
@@ -11,7 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from graft.data._audit import leaks
+import numpy as np
+
+from graft.data import _groups, _kinds
 from graft.errors import DataError, UsageError
 from graft.types import Dataset, Issue, Sample
 
@@ -32,13 +34,37 @@ def split(
     given = {sample.split for sample in kept}
     shares = {part: share for part, share in (("test", test), ("valid", valid)) if part not in given and share > 0}
     pool = [i for i, sample in enumerate(kept) if sample.split in (None, "train")]
-    carved = _Carving([kept[i] for i in pool], shares, seed)
+    layers = strata(dataset.replace(samples=tuple(kept)))
+    named = dataset.kind in ("class", "labels")
+    carved = _Carving([kept[i] for i in pool], [layers[i] for i in pool], shares, seed, named)
     for i, part in zip(pool, carved.run(), strict=True):
         kept[i] = replace(kept[i], split=part)
     _require_parts(dataset, kept, shares)
     found = [*issues, *_straddling(kept), *carved.issues]
     earlier = [issue for issue in dataset.issues if issue.code != "leak"]  # found again, and acted on
     return dataset.replace(samples=tuple(kept), issues=(*earlier, *found))
+
+
+def strata(dataset: Dataset) -> list[str | None]:
+    """What each sample is stratified by: its class; of several labels the rarest; of a number its fifth of all.
+
+    None: not labelled, or without any label. Tags and answers are one stratum.
+    """
+    labels = [sample.label for sample in dataset.samples]
+    if dataset.kind == "number":
+        return _fifths(labels)
+    counts = Counter(name for label in labels for name in _kinds.names(dataset.kind, label))
+    if dataset.kind in ("tags", "answers", "none"):
+        return [None if label is None and dataset.kind != "none" else "all" for label in labels]
+    found = (_kinds.names(dataset.kind, label) for label in labels)
+    return [min(names, key=lambda name: (counts[name], name), default=None) for names in found]
+
+
+def _fifths(labels: Sequence[float | None]) -> list[str | None]:
+    """Equal numbers fall into one fifth, so that fifths may be of unequal size, or empty."""
+    values = [label for label in labels if label is not None]
+    cuts = np.quantile(values, [0.2, 0.4, 0.6, 0.8]) if values else np.empty(0)
+    return [None if label is None else str(int(np.searchsorted(cuts, label, "right")) + 1) for label in labels]
 
 
 # -------------------------------------------------------------------------------------------------------- given parts
@@ -58,7 +84,7 @@ def _sealed(dataset: Dataset, sealed: str | None) -> Dataset:
 
 
 def _labelled(dataset: Dataset) -> tuple[Dataset, list[Issue]]:
-    if not dataset.classes:
+    if not dataset.classes and all(sample.label is None for sample in dataset.samples):
         return dataset, []
     without = tuple(sample.key for sample in dataset.samples if sample.label is None)
     if not without:
@@ -72,7 +98,7 @@ def _without_leaks(labelled: tuple[Dataset, list[Issue]]) -> tuple[list[Sample],
     dataset, issues = labelled
     content = [s.group if (s.group or "").startswith("copies:") else s.digest or s.key for s in dataset.samples]
     known = {key for issue in dataset.issues if issue.code == "leak" for key in issue.keys}
-    found = leaks(dataset.samples, content, known)
+    found = _groups.leaks(dataset.samples, content, known, _groups.words(dataset.modality).noun)
     lost = {key for issue in found for key in issue.keys}
     return [sample for sample in dataset.samples if sample.key not in lost], issues + found
 
@@ -110,18 +136,20 @@ class _Unit:
     """Samples that stay together: one group, or one sample. `rows` are positions in the pool."""
 
     rows: tuple[int, ...]
-    labels: Counter[str | None]
+    labels: Counter[str | None]  # of strata
     order: bytes
 
 
 class _Carving:
     """Units in the order of their hash; each goes to test, else to valid, while these need samples of its classes."""
 
-    def __init__(self, pool: Sequence[Sample], shares: dict[str, float], seed: int) -> None:
+    def __init__(
+        self, pool: Sequence[Sample], strata: Sequence[str | None], shares: dict[str, float], seed: int, named: bool
+    ) -> None:
         self.size = len(pool)
-        self.units = sorted(_units(pool, seed), key=lambda unit: unit.order)
+        self.units = sorted(_units(pool, strata, seed), key=lambda unit: unit.order)
         self.left = Counter(label for unit in self.units for label in unit.labels)  # units that train still has
-        self.issues = list(self._lonely()) if shares else []
+        self.issues = list(self._lonely()) if shares and named else []
         self.need = {part: self._quota(part, share, shares) for part, share in shares.items()}
 
     def run(self) -> list[str]:
@@ -181,11 +209,11 @@ class _Carving:
             yield Issue("train-only-class", "warning", what, lonely, "add samples that are not copies")
 
 
-def _units(pool: Sequence[Sample], seed: int) -> Iterator[_Unit]:
+def _units(pool: Sequence[Sample], strata: Sequence[str | None], seed: int) -> Iterator[_Unit]:
     members: dict[tuple[bool, str | int], list[int]] = defaultdict(list)
     for row, sample in enumerate(pool):
         members[(True, sample.group) if sample.group else (False, row)].append(row)
     for rows in members.values():
         contents = sorted({pool[row].digest or pool[row].key for row in rows})
         order = hashlib.sha256("\n".join([str(seed), *contents]).encode()).digest()
-        yield _Unit(tuple(rows), Counter(pool[row].label for row in rows), order)
+        yield _Unit(tuple(rows), Counter(strata[row] for row in rows), order)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,7 @@ from graft.types import Text
 
 _SHINGLE, _SHORT, _NEAR = 3, 8, 0.8
 _BANDS, _ROWS = 16, 4  # a pair at 0.8 shares a band with a probability of 0.9998
-_WINDOW = 32  # in a crowded bucket, compare with this many neighbours in the order of another band
+_WINDOW = 16  # in a crowded bucket, compare with this many neighbours in the order of another band
 _ESTIMATE = 0.6  # of the 64 hashes that agree: four standard deviations below 0.8
 _CHUNK = 1 << 19  # shingles that are hashed at a time
 _IDEOGRAMS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # no blanks stand between these: each is a word
@@ -47,7 +48,8 @@ def words(part: str) -> list[str]:
 
 
 def near_copies(texts: Iterable[Text]) -> list[tuple[int, int]]:
-    """Pairs of positions, a < b. Of a text with a pair both must be near: many questions stand on one passage."""
+    """Pairs of positions, a < b; those that follow from others are left out. Of a text with a pair both must be near:
+    many questions stand on one passage."""
     signs: list[tuple[_Hashes, ...]] = []
     keys: list[object] = []
     for row, text in enumerate(texts):
@@ -57,9 +59,25 @@ def near_copies(texts: Iterable[Text]) -> list[tuple[int, int]]:
     equal = [(head, row) for head, row in _copies.same(keys) if head != row]
     rest = sorted({*range(len(signs))} - {row for _, row in equal})
     long = [row for row in rest if any(map(len, signs[row]))]
-    near = [(long[a], long[b]) for a, b in _candidates([np.concatenate(signs[row]) for row in long])]
-    same = {row: keys[row] for row in long}
-    return equal + [(a, b) for a, b in near if _alike(signs[a], signs[b], same[a], same[b])]
+    pairs = [(long[a], long[b]) for a, b in _candidates([np.concatenate(signs[row]) for row in long])]
+    return equal + _linked(len(signs), pairs, lambda a, b: _alike(signs[a], signs[b], keys[a], keys[b]))
+
+
+def _linked(count: int, pairs: Iterable[tuple[int, int]], alike: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+    """The pairs that are alike, but for those which others already join: a crowd of copies needs few comparisons."""
+    parent = list(range(count))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    found = []
+    for a, b in pairs:
+        if root(a) != root(b) and alike(a, b):
+            parent[root(b)] = root(a)
+            found.append((a, b))
+    return found
 
 
 def shingles(found: Sequence[str]) -> _Hashes:
@@ -71,6 +89,7 @@ def shingles(found: Sequence[str]) -> _Hashes:
     return np.unique(_mixed(_mixed(_mixed(first) + second) + third))
 
 
+@lru_cache(maxsize=1 << 18)
 def _hash(word: str) -> int:
     """Stable from run to run, which the interpreter's own is not."""
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
@@ -87,8 +106,10 @@ def _alike(one: tuple[_Hashes, ...], two: tuple[_Hashes, ...], key: object, othe
     """Part by part: long ones by their shingles, short ones by equality."""
     if len(one) != len(two) or not isinstance(key, tuple) or not isinstance(other, tuple):
         return False
-    parts = zip(one, two, key, other, strict=True)
-    return all(jaccard(a, b) >= _NEAR if len(a) and len(b) else said == again for a, b, said, again in parts)
+    short = [not len(a) or not len(b) for a, b in zip(one, two, strict=True)]
+    if any(said != again for said, again, brief in zip(key, other, short, strict=True) if brief):
+        return False
+    return all(brief or jaccard(a, b) >= _NEAR for a, b, brief in zip(one, two, short, strict=True))
 
 
 def jaccard(one: _Hashes, two: _Hashes) -> float:

@@ -1,4 +1,4 @@
-"""A head over the vocabulary whose last layer is the trunk's own table of words (Press & Wolf 2017, arXiv:1608.05859)."""
+"""A head whose last layer is the table of words that the trunk has (Press & Wolf 2017, arXiv:1608.05859)."""
 
 from __future__ import annotations
 

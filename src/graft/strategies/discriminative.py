@@ -20,16 +20,17 @@ def discriminative(
     head_epochs: int = 5,
     epochs: int = 10,
     head_lr: float = 1e-2,
-    lr: float = 3e-3,
+    lr: float | None = None,
     decay: float = 2.6,
     start: str | None = None,
 ) -> Flow:
     """A short probe first, then all stages at rates that fall by `decay` (2.6 in the paper) towards the input.
 
     `start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`.
+    `lr`: of the head, from which the others fall; three times that of the trunk, unless told otherwise.
     """
     if start:
         yield from solved(model, probe=start)
     elif head_epochs:
         yield from linear_probe(model, epochs=head_epochs, lr=head_lr)
-    yield Phase("all, discriminative", rates(model, lr, decay), epochs)
+    yield Phase("all, discriminative", rates(model, parts.rate(model, 3.0, lr), decay), epochs)

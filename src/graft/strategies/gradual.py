@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graft import parts
 from graft.strategies.discriminative import rates
 from graft.types import Flow, Model, Phase
 
@@ -11,12 +12,15 @@ def gradual(
     *,
     each: int = 1,
     epochs: int = 5,
-    lr: float = 3e-3,
+    lr: float | None = None,
     decay: float = 2.6,
     schedule: str = "triangular",
 ) -> Flow:
-    """`each` epochs for every number of open stages, then `epochs` with all of them open. Slanted triangular rates."""
-    groups = rates(model, lr, decay)
+    """`each` epochs for every number of open stages, then `epochs` with all of them open. Slanted triangular rates.
+
+    `lr`: of the head, from which the others fall; three times that of the trunk, unless told otherwise.
+    """
+    groups = rates(model, parts.rate(model, 3.0, lr), decay)
     for opened in range(1, len(groups)):
         yield Phase(f"top {opened}", groups[:opened], each, schedule)
     yield Phase("all", groups, epochs, schedule)

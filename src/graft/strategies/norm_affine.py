@@ -10,8 +10,8 @@ from graft.strategies.solved import solved
 from graft.types import Flow, Model, Phase
 
 
-def norm_affine(model: Model, *, epochs: int = 10, lr: float = 3e-3, start: str = "logistic") -> Flow:
-    """`start`: the probe that the head begins as."""
-    layers = parts.norms(model)
+def norm_affine(model: Model, *, epochs: int = 10, lr: float | None = None, start: str = "logistic") -> Flow:
+    """`start`: the probe that the head begins as. `lr`: three times that of the trunk, unless told otherwise."""
+    layers, rate = parts.norms(model), parts.rate(model, 3.0, lr)
     yield from solved(model, probe=start)
-    yield Phase("norms", (parts.group(parts.head(model), lr), parts.group(layers, lr)), epochs)
+    yield Phase("norms", (parts.group(parts.head(model), rate), parts.group(layers, rate)), epochs)

@@ -9,10 +9,19 @@ from graft.types import Flow, Model, Phase
 
 
 def wise_ft(
-    model: Model, *, alpha: float = 0.5, epochs: int = 10, lr: float = 1e-3, decay: float = 2.6, start: str = "logistic"
+    model: Model,
+    *,
+    alpha: float = 0.5,
+    epochs: int = 10,
+    lr: float | None = None,
+    decay: float = 2.6,
+    start: str = "logistic",
 ) -> Flow:
-    """`alpha` is the share of the fine-tuned weights: at 0 the solved head on the trunk as it came remains."""
+    """`alpha` is the share of the fine-tuned weights: at 0 the solved head on the trunk as it came remains.
+
+    `lr`: of the head, from which the stages' fall by `decay`; that of the trunk, unless told otherwise.
+    """
     yield from solved(model, probe=start)
     before = parts.snapshot(model)
-    yield Phase("all, discriminative", rates(model, lr, decay), epochs)
+    yield Phase("all, discriminative", rates(model, parts.rate(model, 1.0, lr), decay), epochs)
     model.load_state_dict(parts.average([before, parts.snapshot(model)], [1 - alpha, alpha]))

@@ -61,6 +61,7 @@ class Classification:
     kind: str = "class"
     metric: str = "accuracy"
     needs: str = "pooled"
+    view: None = None
 
     def targets(self, dataset: Dataset) -> Tensor:
         """(N,) class indices; -1 where a sample has no label."""

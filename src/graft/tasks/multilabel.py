@@ -53,6 +53,7 @@ class Multilabel:
     kind: str = "labels"
     metric: str = "f1_micro"
     needs: str = "pooled"
+    view: None = None
 
     def targets(self, dataset: Dataset) -> Tensor:
         """(N, C) of 0 and 1; rows of -1 where the labels are not known, or one of them is none of ours."""

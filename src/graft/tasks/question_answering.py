@@ -53,6 +53,7 @@ class QuestionAnswering:
     kind: str = "answers"
     metric: str = "f1"
     needs: str = "tokens"
+    view: None = None
 
     def targets(self, dataset: Dataset) -> Gold:
         """Passages, good answers and their places."""

@@ -57,6 +57,7 @@ class Regression:
     kind: str = "number"
     metric: str = "r2"
     needs: str = "pooled"
+    view: None = None
 
     def targets(self, dataset: Dataset) -> Tensor:
         """(N,) float32; nan where a sample has no number."""

@@ -59,6 +59,7 @@ class TokenClassification:
     kind: str = "tags"
     metric: str = "f1"
     needs: str = "tokens"
+    view: None = None
 
     def targets(self, dataset: Dataset) -> Tensor:
         """(N, W) tag indices, W words of the longest text; -100 after the last word, and where tags are not known."""
