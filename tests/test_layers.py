@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[1] / "src" / "graft"
 LAYERS = (
     {"spec", "errors", "recipe", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
-    | {"evidence", "loo", "clock", "cache"},
+    | {"evidence", "loo", "clock", "cache", "masking"},
     {"backbones", "data", "tasks", "terms", "probes", "ranking"},
     {"strategies", "features", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}

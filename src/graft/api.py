@@ -41,6 +41,17 @@ PRETRAIN = {
     "valid": 0.05,
     "test": 0.0,
 }  # Smith & Topin 2018; Goyal et al. 2017
+PRETRAIN_TEXT = {
+    "backbone": "bert",
+    "task": "mlm",
+    "optimizer": "adamw",
+    "schedule": "cosine(warmup=0.1)",
+    "weight_decay": 0.01,
+    "batch_size": 32,
+    "ema": 0.99,
+    "valid": 0.05,
+    "test": 0.0,
+}  # Devlin et al. 2019, but for the cosine
 OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
 
 
@@ -135,13 +146,39 @@ def _ways(base: Recipe, strategies: Sequence[str], modality: str) -> list[Way]:
 
 
 def pretrain(data: str, **options: Any) -> Json:
-    """Train a trunk from random weights by the same loop, and write it beside the run as trunk.safetensors + .json."""
-    said = {**PRETRAIN, **{key: value for key, value in options.items() if value is not None}}
+    """Train a trunk by the same loop, without anything to transfer it to yet; `options` are those of `fit`.
+
+    Of images: from random weights, and it is written beside the run as trunk.safetensors + .json. Of texts: by guessing
+    hidden words (labels are ignored), from random weights or, with a `backbone` that has some, from its own. Every run
+    is a trunk, too: trained:<its folder>. Raises what `fit` raises.
+    """
+    said = {key: value for key, value in options.items() if value is not None}
+    if _is_text(data, said):
+        return fit(data, controls=False, **_of_words(said))
+    said = {**PRETRAIN, **said}
     said["backbone"] = str(parse(str(said["backbone"])).with_options(pretrained=False))
     result = fit(data, controls=False, **said)
     if not (Path(result["run"]) / "trunk.json").exists():
         export_trunk(Path(result["run"]), result)
     return result
+
+
+def _is_text(data: str, said: Json) -> bool:
+    """As the task says; without one, as the data are."""
+    task = parse(said.get("task", AUTO)).name
+    return open_data(data).modality == "text" if task == AUTO else task == "mlm"
+
+
+def _of_words(said: Json) -> Json:
+    """The options of a run that guesses words: a trunk that has learned something goes on more slowly."""
+    trunk = parse(str(said.get("backbone", PRETRAIN_TEXT["backbone"])))
+    scratch = trunk.name == PRETRAIN_TEXT["backbone"] or trunk.options.get("pretrained") is False
+    strategy = str(said.get("strategy", "full(epochs=3, lr=5e-4, head_lr=5e-4)" if scratch else "full(epochs=3)"))
+    if parse(strategy).name == AUTO or build.is_probe(strategy):
+        what = f"{parse(strategy).name} is no way to pretrain a trunk: all of it has to move"
+        raise UsageError(what, "--strategy full, or leave it out")
+    asked = {**PRETRAIN_TEXT, **said, "strategy": strategy}
+    return asked if parse(asked["task"]).name != AUTO else {**asked, "task": PRETRAIN_TEXT["task"]}
 
 
 def predict(folder: str | Path, data: str, *, device: str = "auto") -> tuple[list[Json], list[Issue]]:

@@ -13,15 +13,14 @@ from functools import partial
 from typing import Any
 
 from graft import augment, registry
-from graft.backbones._images import images
-from graft.backbones._tokens import Tokens, tokens
+from graft.backbones._tokens import Tokens
 from graft.device import seeded
 from graft.errors import UsageError, did_you_mean
 from graft.nn.fitted import Fitted
 from graft.nn.tied import Tied
 from graft.recipe import AUTO
 from graft.spec import Spec, parse
-from graft.types import Backbone, Dataset, Flow, Json, Model, Phase, Preprocess, Raw, Recipe, Task
+from graft.types import Backbone, Dataset, Flow, Model, Phase, Raw, Recipe, Task
 
 TASKS = {"class": "classification", "labels": "multilabel", "number": "regression", "tags": "token_classification",
          "answers": "question_answering", "none": "mlm"}  # fmt: skip
@@ -47,11 +46,6 @@ def suited(backbone: Backbone, task: Task) -> Backbone:
     if task.needs == "tokens" and isinstance(backbone.preprocess, Tokens):
         backbone.preprocess = replace(backbone.preprocess, long="windows")
     return backbone
-
-
-def preprocess(record: Json) -> Preprocess:
-    """What a preprocessing's `json` wrote."""
-    return {"tokens": tokens}.get(record.get("kind", ""), images)(record)
 
 
 def task(

@@ -24,6 +24,7 @@ FIRST = 3  # folds after which the rivals of a race are told apart, and a hopele
 SAFETY = 1.1  # for what the final training does besides having more samples than one on a fold
 SLACK = 0.02  # of the budget, left for saving and the last predictions
 CHEAP = 0.03  # of the budget, that one way without training may take
+ONLY = 0.25  # of the budget, for a head on a frozen trunk where the labels are such that no probe fits them
 
 
 @final
@@ -106,9 +107,10 @@ class Contest:
             if missing and self.trials.extraction(way.backbone) > self.left():
                 return self._drop(way, "left out: its features take too long for this budget")
             if missing:
-                self.trials.features(way)  # they are made once, and are not this way's cost
+                self.trials.prepare(way)  # its features are made once, and are not this way's cost
             for number, fold in enumerate(missing):
-                slow = number > 1 and last * (len(missing) - number) > CHEAP * self.clock.budget
+                share = CHEAP if self.trials.pool.kind == "class" else ONLY
+                slow = number > 1 and last * (len(missing) - number) > share * self.clock.budget
                 if self.left() < 0 or slow:
                     self.slow.append(str(way))
                     return self._drop(way)

@@ -29,6 +29,7 @@ from graft.phase import Tell
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict
+from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
 from graft.trials import Trials, fit_scale
@@ -240,10 +241,10 @@ class Job:
         """Nothing is called saved before it was read back and gives the same predictions, from the files on."""
         loaded = run.load(self.folder)
         few = feed.dataset.replace(samples=feed.dataset.samples[:64])
-        ours, read = (
-            predict(m, task, Feed(few, m.backbone, device=feed.device, needs=feed.needs, targets=())).values
-            for m in (model, loaded.model.to(feed.device))
-        )
+        pair = (model, loaded.model.to(feed.device))
+        feeds = (Feed(few, m.backbone, device=feed.device, augment=task.view, needs=feed.needs, targets=())
+                 for m in pair)  # fmt: skip
+        ours, read = (predict(m, task, again).values for m, again in zip(pair, feeds, strict=True))
         if not torch.allclose(ours, read, atol=1e-5):
             what = f"{self.folder}: the saved model predicts otherwise than the trained one"
             raise IntegrityError(what, "this is a bug of Graft: please report it with recipe.json and environment.json")
@@ -255,16 +256,24 @@ def figures_json(figures: Scores) -> Json:
 
 def read(recipe: Recipe, console: Console) -> Dataset:
     """The data as every verb sees them: read, audited, and split with the recipe's seed."""
-    opened = open_data(recipe.data)
+    opened, corpus = open_data(recipe.data), parse(recipe.task).name == "mlm"
+    opened = _corpus(opened) if corpus else opened
     with console.phase("reading", len(opened), "samples") as bar:
         dataset = audit(opened, progress=lambda done, total: bar(done))
-    require_classes(dataset)
+    require_classes(dataset, labelled=not corpus)
     console.found(dataset)
     share = 0.0 if recipe.strategy == AUTO else recipe.valid  # auto makes its own folds of all that is not sealed
     dataset = split(dataset, valid=share, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
     console.split_into(dataset)
     console.issues(dataset.issues)
     return dataset
+
+
+def _corpus(dataset: Dataset) -> Dataset:
+    """Any samples without their labels."""
+    samples = tuple(replace(sample, label=None) for sample in dataset.samples)
+    issues = tuple(issue for issue in dataset.issues if issue.code != "no-label-column")
+    return dataset.replace(samples=samples, classes=(), kind="none", issues=issues)
 
 
 def pool_of(recipe: Recipe, console: Console) -> Dataset:

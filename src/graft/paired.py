@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from graft.data._split import strata
 from graft.device import seed_of
 from graft.errors import DataError
 from graft.types import Dataset
@@ -57,15 +58,15 @@ def folds(dataset: Dataset, share: float, seed: int) -> tuple[Fold, ...]:
 
     Raises DataError where a choice would be made by nothing: fewer than two samples of all classes but one.
     """
-    targets = dataset.targets().numpy()
+    targets = _layers(dataset)
     counts = np.bincount(targets[targets >= 0], minlength=len(dataset.classes))
-    if np.sort(counts)[-2] < 2:
+    if dataset.kind == "class" and np.sort(counts)[-2] < 2:
         what = f"{len(dataset)} samples of {len(dataset.classes)} classes are too few to choose by"
         raise DataError(what, "add samples, or name the way yourself: --strategy centroid")
     groups = _groups(dataset)
     _require_groups(groups, dataset.name)
     if len(dataset) < SMALL:
-        splits = int(np.clip(np.median(counts[counts > 0]), 2, SPLITS))
+        splits = int(np.clip(np.median(counts[counts > 0]), 2, SPLITS)) if dataset.kind == "class" else SPLITS
         splits = min(splits, len(np.unique(groups)))
         found = [
             f for repeat in range(REPEATS) for f in _folds(targets, groups, splits, seed_of("folds", seed, repeat))
@@ -94,10 +95,17 @@ def _folds(targets: Rows, groups: Rows, splits: int, seed: int) -> list[tuple[Ro
         cut = (StratifiedKFold if whole else StratifiedGroupKFold)(splits, shuffle=True, random_state=seed % 2**32)
         found = cut.split(np.zeros(len(targets)), targets, groups)
         made = [(train, test) for train, test in found if len(train) and len(test)]
-    if any(len(np.unique(targets[train])) < 2 for train, _ in made):
+    if len(np.unique(targets)) > 1 and any(len(np.unique(targets[train])) < 2 for train, _ in made):
         what = "the groups are so few or so uneven that a part to train on would hold one class alone"
         raise DataError(what, "give other groups, or name the way yourself: --strategy centroid")
     return made
+
+
+def _layers(dataset: Dataset) -> Rows:
+    """(N,) what the folds are stratified by: the classes, or what stands for labels of another kind."""
+    if dataset.kind == "class":
+        return dataset.targets().numpy()
+    return np.unique([str(layer) for layer in strata(dataset)], return_inverse=True)[1].astype(np.int64)
 
 
 def _require_groups(groups: Rows, name: str) -> None:

@@ -26,14 +26,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
-
-from graft import build, registry
+from graft import build
+from graft.backbones._rebuild import preprocess, rebuild
+from graft.backbones._rebuild import verify as verify
 from graft.checkpoint import load_tensors, save_tensors
 from graft.device import environment
-from graft.errors import DataError, IntegrityError, UsageError
+from graft.errors import DataError, IntegrityError
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.spec import Spec, parse
@@ -210,8 +210,8 @@ def load(folder: Path) -> Loaded:
     signed = read_sealed_json(folder / "manifest.json")["files"]
     recipe = make_recipe(read_json(folder / (CHOSEN if CHOSEN in signed else "recipe.json")))
     classes = tuple(read_json(folder / "labels.json"))
-    backbone = _rebuild(read_json(folder / "backbone.json"))
-    backbone.preprocess = build.preprocess(read_json(folder / "preprocessing.json"))
+    backbone = rebuild(read_json(folder / "backbone.json"))
+    backbone.preprocess = preprocess(read_json(folder / "preprocessing.json"))
     task = build.task(_without_weights(recipe), classes)
     model = build.model(recipe, backbone, task)
     try:
@@ -228,19 +228,6 @@ def _without_weights(recipe: Recipe) -> Recipe:
     asked = parse(recipe.task)
     options = {key: value for key, value in asked.options.items() if key != "class_weights"}
     return replace(recipe, class_weights=None, task=str(Spec(asked.name, asked.target, options)))
-
-
-def verify(folder: Path) -> None:
-    """Raises UsageError when this is no run, IntegrityError when a file is not what was saved."""
-    if not (folder / "recipe.json").is_file():
-        raise UsageError(f"{folder} is not a run folder", "give a folder that `graft fit` made, such as runs/flowers-1")
-    if not (folder / "manifest.json").is_file():
-        raise DataError(f"{folder} is not finished: it has no trained model yet", f"graft fit --resume --out {folder}")
-    for name, expected in read_sealed_json(folder / "manifest.json")["files"].items():
-        if not (folder / name).is_file() or sha256(folder / name) != expected:
-            raise IntegrityError(
-                f"{folder / name} is not what was saved", "restore it from a copy, or make the run again"
-            )
 
 
 def splits(folder: Path) -> list[Json]:
@@ -277,12 +264,3 @@ def fingerprint(dataset: Dataset) -> str:
     """sha256 over every sample's content, label and split, in an order that does not depend on names."""
     lines = sorted(f"{s.digest} {s.label} {s.split}" for s in dataset.samples)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _rebuild(record: Json) -> Backbone:
-    asked = parse(record["source"])
-    extra: dict[str, Any] = {"config": record["config"]} if record.get("config") else {}
-    with torch.random.fork_rng(devices=[]):
-        backbone: Backbone = asked.with_options(pretrained=False, **extra).bind(registry.find("backbone", asked.name))
-    backbone.info = Info(**{**record, "source": asked, "notes": tuple(record["notes"])})
-    return backbone

@@ -115,10 +115,7 @@ class Trials:
         trunk, total = self.trunk(text), len(self.pool)
         with console.phase("features", total, "samples") as bar:
             trunk.feed.tell = lambda done, _: bar(done, text)
-            if self.task.needs == "pooled":
-                trunk.view("pooled")
-            else:
-                trunk.feed.warm()
+            self.prepare(Way(text, "linear_probe"))
             bar(total, text)
         trunk.feed.tell, trunk.opened = None, True
 
@@ -240,6 +237,15 @@ class Trials:
     def features(self, way: Way) -> Tensor:
         """(N, D) what a probe sees of the pool."""
         return self.trunk(way.backbone).view("stages" if way.features == "stages" else "pooled")
+
+    def prepare(self, way: Way) -> None:
+        """Run the trunk of a way on the pool, as far as it stands still."""
+        if build.is_probe(way.strategy):
+            self.features(way)
+        elif self.task.needs == "pooled":
+            self.trunk(way.backbone).view("pooled")
+        else:
+            self.trunk(way.backbone).feed.warm()
 
     def _probe(self, way: Way, rows: Fold) -> Tensor:
         recipe = way.recipe(self.recipe)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import struct
+from types import NoneType
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from graft import registry
 from graft.errors import GraftError
-from graft.types import Dataset
+from graft.types import Answers, Dataset, Text
 
 READERS = sorted(registry.names("reader"))
 
@@ -54,7 +55,40 @@ def torchvision(root):
     return "MNIST"
 
 
-EXAMPLES = {"folder": folder, "csv": csv, "jsonl": jsonl, "digits": digits, "torchvision": torchvision}
+def texts(root):
+    for i in range(6):
+        path = root / "ab"[i % 2] / f"{i}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text number {i} \U0001f600")
+    return str(root)
+
+
+def lines(root):
+    (root / "t.txt").write_text("one text\n\nanother text\n\u05e9\u05dc\u05d5\u05dd\n", encoding="utf-8")
+    return str(root / "t.txt")
+
+
+def conll(root):
+    (root / "train.conll").write_text("EU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n")
+    return str(root / "train.conll")
+
+
+def squad(root):
+    questions = [
+        {"id": f"q{i}", "question": f"Which {i}?", "answers": [{"text": "this", "answer_start": 0}]} for i in "ab"
+    ]
+    data = [{"title": "t", "paragraphs": [{"context": "this one", "qas": questions}]}]
+    (root / "q.json").write_text(json.dumps({"data": data}))
+    return str(root / "q.json")
+
+
+def json_splits(root):
+    (root / "c.json").write_text(json.dumps({"train": [["hi", "a"], ["bye", "b"]], "test": [["ho", "a"]]}))
+    return str(root / "c.json")
+
+
+EXAMPLES = {"folder": folder, "csv": csv, "jsonl": jsonl, "digits": digits, "torchvision": torchvision, "texts": texts,
+            "lines": lines, "conll": conll, "squad": squad, "json_splits": json_splits}  # fmt: skip
 UNTESTED = {"hub": "needs the library datasets and a network; tested with a stand-in in tests/unit"}
 
 
@@ -83,9 +117,26 @@ def test_it_gives_a_data_set(opened):
     keys = [sample.key for sample in found.samples]
     assert len(set(keys)) == len(keys) and all(json.dumps(key) for key in keys)
     assert len(set(found.classes)) == len(found.classes)
-    assert {sample.label for sample in found.samples} - {None} <= set(found.classes)
+    assert all(label_fits(found, sample.label) for sample in found.samples if sample.label is not None)
     assert {sample.split for sample in found.samples} <= {None, "train", "valid", "test"}
     assert all(json.dumps(issue.json()) for issue in found.issues)
+
+
+def label_fits(found, label):
+    """Classes are those of the data set; of several labels and tags each is."""
+    if found.kind == "class":
+        return label in found.classes
+    if found.kind in ("labels", "tags"):
+        return isinstance(label, tuple) and set(label) <= set(found.classes)
+    assert found.classes == ()
+    return isinstance(label, {"number": float, "answers": Answers, "none": NoneType}[found.kind])
+
+
+def test_tags_are_one_for_each_word(opened):
+    _, found = opened
+    for sample in found.samples if found.kind == "tags" else ():
+        raw = found.load(sample)
+        assert len(raw.words) == len(sample.label) and raw.text == " ".join(raw.words)
 
 
 def test_samples_are_read_the_same_each_time(opened):
@@ -95,6 +146,8 @@ def test_samples_are_read_the_same_each_time(opened):
         assert isinstance(data, bytes) and data and data == found.read_bytes(sample)
         if found.modality == "image":
             assert raw.mode == "RGB" and raw.tobytes() == found.load(sample).tobytes()
+        elif found.modality == "text":
+            assert isinstance(raw, Text) and raw == found.load(sample)
 
 
 def test_different_samples_have_different_content(opened):

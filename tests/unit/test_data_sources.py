@@ -47,6 +47,53 @@ def test_what_opens(flowers, text, count):
     assert len(open_data(text)) == count
 
 
+@pytest.mark.parametrize(
+    "name, content, reader, kind",
+    [
+        ("c.txt", "one\ntwo", "lines", "none"),
+        ("c.conll", "a O\nb B-x", "conll", "tags"),
+        ("c.iob2", "a O\nb B-x", "conll", "tags"),
+        ("c.bio", "a O\nb B-x", "conll", "tags"),
+        ("c.tsv", "text\tlabel\na\tx", "csv", "class"),
+        ("c.json", '{"data": [{"paragraphs": [{"context": "a", "qas": [{"question": "q", "answers": []}]}]}]}', "squad",
+         "answers"),
+        ("c.json", '{"train": [["a", "x"]], "test": [["b", "y"]]}', "json_splits", "class"),
+        ("d/pos/1.txt", "good", "texts", "class"),
+        ("d/pos.txt", "good", "texts", "none"),
+        ("d/train.conll", "a O\nb B-x", "conll", "tags"),
+    ],
+)  # fmt: skip
+def test_texts_by_what_they_are(tmp_path, name, content, reader, kind):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    found = open_data(str(tmp_path / name.split("/")[0]))
+    assert (found.modality, found.kind) == ("text", kind)
+    assert [s.key for s in open_data(f"{reader}:{tmp_path / name.split('/')[0]}").samples] == [
+        s.key for s in found.samples
+    ]
+
+
+def test_folders_with_images_are_images_whatever_else_they_hold(flowers):
+    (flowers / "rose" / "0.txt").write_text("a rose")
+    (flowers / "x.conll").write_text("a O")
+    assert open_data(str(flowers)).modality == "image"
+
+
+def test_a_folder_of_tables_names_one(tmp_path):
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\tx")
+    (tmp_path / "readme.txt").write_text("x")
+    with pytest.raises(DataError) as caught:
+        open_data(str(tmp_path))
+    assert "train.tsv" in caught.value.hint
+
+
+def test_options_of_texts(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\nx,1,0\ny,0,1\n")
+    found = open_data(f"{tmp_path}/t.csv(text='a', labels=('b', 'c'))")
+    assert found.kind == "labels" and [s.label for s in found.samples] == [("b",), ("c",)]
+
+
 def test_a_folder_may_have_brackets_or_a_readers_name(flowers):
     flowers.rename(flowers.parent / "flowers (copy)")
     assert len(open_data("flowers (copy)")) == 4

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.data._split import split
+from graft.data._split import split, strata
 from graft.errors import DataError, UsageError
-from graft.types import Dataset, Issue, Sample
+from graft.types import Answers, Dataset, Issue, Sample
 
 
 def samples(count, classes="ab", **fields):
@@ -201,3 +201,69 @@ def test_promises_hold_for_any_data(rows, seed):
     for sample in found.samples:
         sides.setdefault(sample.group or sample.key, set()).add(sample.split)
     assert all(len(side) == 1 for side in sides.values())
+
+
+# ------------------------------------------------------------------------------------------- labels that are no classes
+
+
+def of_kind(kind, labels, **fields):
+    rows = [Sample(f"{i}", i, label, digest=f"d{i}", **fields) for i, label in enumerate(labels)]
+    names = sorted({name for label in labels if kind in ("labels", "tags") for name in label or ()})
+    return Dataset("test", "text", tuple(rows), tuple(names), lambda sample: None, lambda sample: b"", kind=kind)
+
+
+def test_strata_of_classes_are_the_classes():
+    assert strata(dataset([*samples(4), Sample("u", 0, None)])) == ["a", "b", "a", "b", None]
+
+
+def test_strata_of_numbers_are_fifths():
+    values = [float(i) for i in random.Random(0).sample(range(100), 100)]
+    found = strata(of_kind("number", [*values, None]))
+    assert found[:-1] == [str(int(value) // 20 + 1) for value in values] and found[-1] is None
+    assert set(strata(of_kind("number", [1.0] * 5))) == {"5"} and strata(of_kind("number", [None])) == [None]
+
+
+def test_strata_of_several_labels_are_the_rarest():
+    rows = [("a", "b"), ("a",), ("a", "c"), (), None, ("b", "c"), ("a", "b")]
+    assert strata(of_kind("labels", rows)) == ["b", "a", "c", None, None, "c", "b"]
+
+
+def test_tags_answers_and_none_are_one_stratum():
+    assert strata(of_kind("tags", [("O", "B-x"), ("O",), None])) == ["all", "all", None]
+    assert strata(of_kind("answers", [Answers((), ()), Answers(("a",), (1,))])) == ["all", "all"]
+    assert strata(of_kind("none", [None, None])) == ["all", "all"]
+
+
+def test_numbers_are_divided_evenly():
+    found = split(of_kind("number", [float(i) for i in range(200)]))
+    counts = Counter((int(s.label) // 40, s.split) for s in found.samples)
+    assert all(counts[fifth, part] == count for fifth in range(5)
+               for part, count in (("train", 28), ("valid", 6), ("test", 6)))  # fmt: skip
+    assert found.issues == ()
+
+
+def test_rare_labels_stand_in_every_part_and_lonely_ones_are_said():
+    rows = [("common",) if i % 20 else ("common", "rare") for i in range(200)] + [("lonely",), (), ()]
+    found = split(of_kind("labels", rows))
+    have = {part: {name for s in found.part(part).samples for name in s.label} for part in ("train", "valid", "test")}
+    assert all({"common", "rare"} <= names for names in have.values()) and "lonely" in have["train"]
+    assert codes(found)["train-only-class"].keys == ("lonely",) and len(found) == 203
+
+
+@pytest.mark.parametrize("kind, label", [("tags", ("O", "B-x")), ("answers", Answers(("a",), (0,))), ("none", None)])
+def test_groups_hold_for_every_kind(kind, label):
+    made = of_kind(kind, [label] * 210)
+    made = made.replace(samples=tuple(replace(s, group=f"g{i // 7}") for i, s in enumerate(made.samples)))
+    found = split(made)
+    sides = {}
+    for sample in found.samples:
+        sides.setdefault(sample.group, set()).add(sample.split)
+    assert len(found) == 210 and all(len(side) == 1 for side in sides.values()) and found.issues == ()
+    assert min(Counter(s.split for s in found.samples).values()) >= 28
+
+
+def test_the_unlabelled_among_numbers_and_answers_are_listed():
+    for kind, label in (("number", 1.5), ("answers", Answers((), ()))):
+        found = split(of_kind(kind, [label] * 20 + [None]))
+        assert len(found) == 20 and codes(found)["unlabelled"].keys == ("20",)
+    assert len(split(of_kind("labels", [("a",)] * 20 + [()]))) == 21

@@ -69,8 +69,12 @@ def test_both_texts_of_a_pair_must_be_near():
         (Text(SENTENCE, SENTENCE + " now"), Text(SENTENCE + " today", SENTENCE)),
         (Text("Why?", SENTENCE), Text("why", SENTENCE + " x")),
     ]
-    far = [(Text(SENTENCE, "yes it is"), Text(SENTENCE, "no it is not")), (Text("Why?", SENTENCE), Text("How?", SENTENCE)),
-           (Text("Why?", SENTENCE), Text("Why?", other)), (Text(SENTENCE), Text(SENTENCE, SENTENCE))]  # fmt: skip
+    far = [
+        (Text(SENTENCE, "yes it is"), Text(SENTENCE, "no it is not")),
+        (Text("Why?", SENTENCE), Text("How?", SENTENCE)),
+        (Text("Why?", SENTENCE), Text("Why?", other)),
+        (Text(SENTENCE), Text(SENTENCE, SENTENCE)),
+    ]
     assert all(_text_copies.near_copies(pair) == [(0, 1)] for pair in near)
     assert not any(_text_copies.near_copies(pair) for pair in far)
 

@@ -67,7 +67,7 @@ def scripted(
     patch.setattr(Trials, "measure", measure)
     patch.setattr(Trials, "weights", weights)
     patch.setattr(Trials, "open", lambda *a: None)
-    patch.setattr(Trials, "features", lambda *a: None)
+    patch.setattr(Trials, "prepare", lambda *a: None)
     patch.setattr(Trials, "train", lambda *a: Model(toy(), nn.Linear(32, 2)))
     patch.setattr(Trials, "extraction", lambda *a: 0.0)
     patch.setattr(Trials, "pace", lambda *a: 4e-5)

@@ -13,10 +13,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from graft.backbones._frame import How, framed
 from graft.backbones._split import NOTE, probing, same, without
 from graft.types import Features, Inputs
 
-How = Callable[[Any, Tensor, Tensor], Any]
+Cut = Callable[[Any, nn.ModuleList, How, Tensor, Tensor], list[tuple[nn.Module, How]]]
+_FOREIGN = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError, NameError)
 PROOF = 12  # tokens of the texts that a cut is proved on
 
 
@@ -76,17 +78,20 @@ def stages(base: Any, length: int) -> tuple[list[nn.Module], tuple[str, ...]]:
     with probing(base):
         x, mask = _texts(base)
         expected = _last_hidden(base, x, mask)
-        for step in (_masked, _added, _relative):
-            made = _layers(base, step, length)
+        for cut in (_masked, _added, framed):
+            made = _tried(cut, base, x, mask, length)
             if made and same(_run(made, x, mask, expected), expected * mask.unsqueeze(-1)):
                 return made, ()
     return [Windowed(base, _last_hidden, length)], (NOTE,)
 
 
 def _drop_pooler(base: Any) -> None:
-    """BERT's pooler was trained on telling sentence pairs apart, and is random in most checkpoints: nothing uses it."""
+    """BERT's pooler was trained on telling sentence pairs apart, and is random in most checkpoints: nothing uses it.
+
+    Not None: some models call it without a look.
+    """
     if isinstance(getattr(base, "pooler", None), nn.Module):
-        base.pooler = None
+        base.pooler = nn.Identity()
 
 
 def _texts(base: Any) -> tuple[Tensor, Tensor]:
@@ -109,48 +114,47 @@ def _types(model: Any) -> int:
     return int(getattr(model.config, "type_vocab_size", 0) or 0)
 
 
+def _tried(cut: Cut, base: Any, x: Tensor, mask: Tensor, length: int) -> list[nn.Module]:
+    """The encoder without its longest list of layers is the embedding; then layer by layer. Empty: not in this way."""
+    layers = max((part for part in base.modules() if isinstance(part, nn.ModuleList)), key=len, default=None)
+    if not layers:
+        return []
+    try:
+        return [Windowed(module, how, length) for module, how in cut(base, layers, _last_hidden, x, mask)]
+    except _FOREIGN:
+        return []
+
+
 def _run(made: list[nn.Module], x: Tensor, mask: Tensor, like: Tensor) -> Any:
+    """None where the stages do not run, or hand on something else than a row for each token."""
     try:
         for stage in made:
             x = stage(x, mask)
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
+            if x.shape[:2] != mask.shape:
+                return None
+    except _FOREIGN:
         return None
     return x * mask.unsqueeze(-1) if x.shape == like.shape else None
 
 
-def _layers(base: Any, step: Callable[[Any], How], length: int) -> list[nn.Module] | None:
-    """The encoder without its longest list of layers is the embedding; then layer by layer."""
-    lists = [part for part in base.modules() if isinstance(part, nn.ModuleList)]
-    layers = max(lists, key=len, default=None)
-    if not layers:
-        return None
-    stem = Windowed(without(base, {id(layers): nn.ModuleList()}), _last_hidden, length)
-    return [stem, *(Windowed(layer, step(base), length) for layer in layers)]
+def _masked(base: Any, layers: nn.ModuleList, run: How, x: Tensor, mask: Tensor) -> list[tuple[nn.Module, How]]:
+    """Layers take a mask of booleans, as PyTorch's attention does; none where every token is real, which is faster."""
+
+    def how(layer: Any, x: Tensor, mask: Tensor) -> Any:
+        return layer(x, None if bool(mask.all()) else mask[:, None, None, :])
+
+    return _plainly(base, layers, run, how)
 
 
-def _masked(base: Any) -> How:
-    """A mask of booleans, as PyTorch's attention takes it; none where every token is real, which is faster."""
-    return lambda layer, x, mask: layer(x, None if bool(mask.all()) else mask[:, None, None, :])
+def _added(base: Any, layers: nn.ModuleList, run: How, x: Tensor, mask: Tensor) -> list[tuple[nn.Module, How]]:
+    """Layers take a mask that is added to the attention's scores."""
 
-
-def _added(base: Any) -> How:
-    """A mask that is added to the attention's scores."""
-
-    def run(layer: Any, x: Tensor, mask: Tensor) -> Any:
+    def how(layer: Any, x: Tensor, mask: Tensor) -> Any:
         zero = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, torch.finfo(x.dtype).min)
         return layer(x, zero[:, None, None, :])
 
-    return run
+    return _plainly(base, layers, run, how)
 
 
-def _relative(base: Any) -> How:
-    """DeBERTa's layers want relative positions and their embeddings, which the encoder owns."""
-    encoder = getattr(base, "encoder", None)
-
-    def run(layer: Any, x: Tensor, mask: Tensor) -> Any:
-        if encoder is None:
-            return None
-        return layer(x, encoder.get_attention_mask(mask.long()), relative_pos=encoder.get_rel_pos(x),
-                     rel_embeddings=encoder.get_rel_embedding())  # fmt: skip
-
-    return run
+def _plainly(base: Any, layers: nn.ModuleList, run: How, how: How) -> list[tuple[nn.Module, How]]:
+    return [(without(base, {id(layers): nn.ModuleList()}), run), *((layer, how) for layer in layers)]

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
+from graft.backbones._rows import PADDING, padded
 from graft.errors import DataError
 from graft.types import Inputs, Json, Text
 
 LONG = ("truncate", "windows")
-PADDING = (-1, 0, -1, -1)  # a row of a sample that is no token
 OVERLAP = (
     4  # windows of a passage share a quarter of their tokens, so that an answer is whole in one (Devlin et al. 2019)
 )
@@ -50,12 +50,9 @@ class Tokens:
         where a sample has several. `augment` is a view of the ids, such as masked words."""
         longest = max(len(one) for one in samples)
         width = longest if longest <= self.length else -(-longest // self.length) * self.length
-        rows = torch.tensor(PADDING, dtype=torch.int32).repeat(len(samples), width, 1)
-        for i, one in enumerate(samples):
-            rows[i, : len(one)] = one if augment is None else augment(one, self, seeds[i])
-        real = rows[..., 0] >= 0
-        ids = torch.where(real, rows[..., 0], self.pad)
-        return Inputs(torch.stack([ids, rows[..., 1]], -1).long(), real, rows[..., 2:].long())
+        pairs = zip(samples, seeds, strict=False)
+        seen = samples if augment is None else [augment(one, self, seed) for one, seed in pairs]
+        return padded(seen, width, self.pad)
 
     def cut(self, raw: Text) -> int:
         """How many tokens of a text are not read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from graft.data._files import SPLITS, is_image
@@ -111,6 +111,24 @@ def usable_splits(table: Table, column: str | None, asked: bool) -> bool:
     table.issues.append(Issue("split-ignored", "warning", f"column '{column}' (such as '{cell}') does not say train, "
                               "valid or test: Graft makes its own split"))  # fmt: skip
     return False
+
+
+class Sides(NamedTuple):
+    """The columns that say on which side of a split a row stands, and with which others."""
+
+    split: str | None
+    group: str | None
+
+    def of(self, cells: Mapping[str, str]) -> tuple[str | None, str | None]:
+        """The split and the group of a row."""
+        split, group = (cells.get(name, "").strip() if name else "" for name in self)
+        return SPLITS.get(split.lower()), group or None
+
+
+def sides(table: Table, wanted: Wanted, roles: Mapping[str, Sequence[str]]) -> Sides:
+    split = column(table, wanted, "split", roles["split"])
+    usable = usable_splits(table, split, bool(wanted.get("split")))
+    return Sides(split if usable else None, column(table, wanted, "group", roles["group"]))
 
 
 # ---------------------------------------------------------------------------------------------------------- no header

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from graft.data import _columns, _labels
-from graft.data._files import SPLITS, image_files
+from graft.data._files import image_files
 from graft.data._table import Table, Wanted
 from graft.types import Dataset, Sample
 
@@ -18,23 +18,19 @@ def build(table: Table, wanted: Wanted) -> Dataset:
     if image is None:
         raise _columns.missing(table, "image", "path")
     labels = _labels.of_images(table, wanted)
-    split = _columns.column(table, wanted, "split", roles["split"])
-    split = split if _columns.usable_splits(table, split, bool(wanted.get("split"))) else None
-    group = _columns.column(table, wanted, "group", roles["group"])
+    sides = _columns.sides(table, wanted, roles)
     root = table.path.resolve().parent
     samples, keys = [], set[str]()
     for number, cells in table.rows:
         text = cells.get(image, "").strip()
         source = _checked(table, number, text, root)
         label = _labels.read(table, labels, number, cells, text) if source is not None else None
-        if source is None or (label is None and labels.columns):
-            continue
-        key = text if text not in keys else f"{text} (row {number})"
-        keys.add(key)
-        part = SPLITS.get(cells.get(split, "").strip().lower()) if split else None
-        samples.append(Sample(key, source, label, part, (cells.get(group, "").strip() or None) if group else None))
+        if source is not None and (label is not None or not labels.columns):
+            key = text if text not in keys else f"{text} (row {number})"
+            keys.add(key)
+            samples.append(Sample(key, source, label, *sides.of(cells)))
     if not samples:
-        raise table.nothing()
+        raise table.nothing("image")
     return image_files(table.path.name, samples, table.found(), root, labels.kind)
 
 

@@ -16,7 +16,7 @@ from graft.types import Dataset
 _TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _TEXTS = {".txt": "lines", ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".bio2": "conll"}
 _PEEK = 1 << 20  # bytes of a JSON file that show what it is
-_WITH_OPTIONS = re.compile(r"(?P<path>.+?)(?P<call>\([^()]*\))", re.DOTALL)
+_WITH_OPTIONS = re.compile(r"(?P<path>.+?)(?P<call>\((?:[^()]|\([^()]*\))*\))", re.DOTALL)  # labels=('a', 'b') too
 
 
 def open_data(text: str) -> Dataset:

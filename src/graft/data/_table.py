@@ -55,10 +55,10 @@ class Table:
         listed = [Issue(c, "note" if c in mild else "warning", *_words(c, keys)) for c, keys in self.bad.items()]
         return [*self.issues, *listed]
 
-    def nothing(self) -> DataError:
-        """Why no row is a sample."""
+    def nothing(self, noun: str) -> DataError:
+        """Why no row is a sample, which people call `noun`."""
         if not self.bad:
-            return DataError(f"{self.path} has a header and no rows", "add one row per sample")
+            return DataError(f"{self.path} has a header and no rows", f"add one row per {noun}")
         code, keys = max(self.bad.items(), key=lambda item: len(item[1]))
         what, hint = _REASONS[code]
         return DataError(f"no row of {self.path} can be used: {what} ({keys[0]}, and {len(keys) - 1} more)", hint)

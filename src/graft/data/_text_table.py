@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from graft.data import _columns, _labels, _text
-from graft.data._files import SPLITS
 from graft.data._table import Table, Wanted
 from graft.types import Dataset, Issue, Sample, Text
 
@@ -21,20 +20,15 @@ def build(table: Table, wanted: Wanted) -> Dataset:
     labels = _labels.of_texts(table, wanted)
     if not labels.columns:
         table.issues += _no_labels(table)
-    split = _columns.column(table, wanted, "split", roles["split"])
-    split = split if _columns.usable_splits(table, split, bool(wanted.get("split"))) else None
-    group = _columns.column(table, wanted, "group", roles["group"])
+    sides = _columns.sides(table, wanted, roles)
     samples = []
     for number, cells in table.rows:
         one = Text(cells.get(text, ""), cells.get(pair, "") if pair else None)
         label = _labels.read(table, labels, number, cells, one.text)
-        if label is None and labels.columns:
-            continue
-        part = SPLITS.get(cells.get(split, "").strip().lower()) if split else None
-        name = (cells.get(group, "").strip() or None) if group else None
-        samples.append(Sample(f"row {number}", one, label, part, name))
+        if label is not None or not labels.columns:
+            samples.append(Sample(f"row {number}", one, label, *sides.of(cells)))
     if not samples:
-        raise table.nothing()
+        raise table.nothing("text")
     root = table.path.resolve().parent
     return _text.dataset(table.path.name, samples, table.found(), root, labels.kind)
 

@@ -1,4 +1,4 @@
-"""The probes that come to one linear layer: standardised for the fit, and the standardisation folded in afterwards."""
+"""The probes that come to one linear layer: mostly standardised for the fit, which is folded in afterwards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,10 +23,12 @@ class Affine:
     """Arrays: weight (C, D) and bias (C,), float64; a class without samples has a weight of zeros."""
 
     solve: Solve
+    standardize: bool = True
 
     def fit(self, features: Tensor, targets: Tensor, classes: int) -> dict[str, Tensor]:
         data = known(features, targets, classes)
-        z, mean, deviation = standardized(data.x)
+        width = data.x.shape[1]
+        z, mean, deviation = standardized(data.x) if self.standardize else (data.x, np.zeros(width), np.ones(width))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a fold at the weakest penalty may not converge; then it is not chosen
             slopes, start = self.solve(z, data.y)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from graft.probes._affine import Affine
 from graft.probes._choose import both, choose, columns
@@ -11,25 +15,37 @@ from graft.types import Probe
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 DEFAULT = 1e-2  # what few samples of wide, standardised features mostly come to
+PLAIN_GRID, PLAIN_DEFAULT = (0.1, 1.0, 10.0, 100.0), 1.0  # of features as they come: those of length 1 are small
 
 
-def logistic(*, c: float | None = None) -> Probe:
+def logistic(*, c: float | None = None, standardize: bool = True) -> Probe:
     """scikit-learn's LogisticRegression on standardised features; `c` None: the C of least 5-fold log-loss.
 
+    `standardize=False`: on features as they come, which stay sparse if most are zero, such as the weights of words.
     Arrays: weight (C, D), bias (C,). DataError for features that are not finite or samples of fewer than two classes.
     """
     positive("c", c)
-    return Affine(partial(_solve, c=c))
+    if standardize:
+        return Affine(partial(_solve, c=c, grid=GRID, default=DEFAULT))
+    return Affine(partial(_solve, c=c, grid=PLAIN_GRID, default=PLAIN_DEFAULT), standardize=False)
 
 
-def _solve(z: Array, y: Labels, c: float | None) -> tuple[Array, Array]:
+def _solve(z: Array, y: Labels, c: float | None, grid: Sequence[float], default: float) -> tuple[Array, Array]:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=c or _chosen(z, y), max_iter=1000, tol=1e-6).fit(z, y)
+    rows = _sparse(z)
+    model = LogisticRegression(C=c or _chosen(rows, y, grid, default), max_iter=1000, tol=1e-6).fit(rows, y)
     return both(model.coef_), both(model.intercept_)
 
 
-def _chosen(z: Array, y: Labels) -> float:
+def _sparse(z: Array) -> Any:
+    """As a sparse matrix if most values are zero; standardised ones hardly ever are."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(z) if np.count_nonzero(z) < z.size / 2 else z
+
+
+def _chosen(z: Any, y: Labels, grid: Sequence[float], default: float) -> float:
     """Each fold goes up the grid from where it was, as the next solution is near; a choice needs no float64."""
     from sklearn.linear_model import LogisticRegression
 
@@ -41,4 +57,4 @@ def _chosen(z: Array, y: Labels) -> float:
         model.set_params(C=c).fit(rows[fold != number], y[fold != number])
         return columns(model.decision_function(rows[fold == number]))
 
-    return choose(y, GRID, DEFAULT, score, calibrate=False)[0]
+    return choose(y, grid, default, score, calibrate=False)[0]

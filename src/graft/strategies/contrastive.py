@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from graft import parts
 from graft.errors import UsageError
+from graft.nn import heads
 from graft.strategies.solved import solved
 from graft.types import Flow, Model, Phase, Step
 
@@ -28,11 +29,10 @@ def contrastive(
     """
     if not temperature > 0:
         raise UsageError(f"temperature={temperature} divides similarities", "choose a temperature above 0, such as 0.1")
-    solve = solved(model, probe=probe)
-    head = next(solve)  # a head that no probe can solve is said before the trunk moves
+    heads.last_linear(model.head)  # a head that no probe can solve is said before the trunk moves
     trunk = parts.group(parts.stages(model), parts.rate(model, 1.0, lr))
     yield Phase("contrast", (trunk,), epochs, loss=_loss(temperature), pairs=True, select=False)
-    yield head
+    yield from solved(model, probe=probe)
 
 
 def supervised(features: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -1,0 +1,69 @@
+"""No network at all: which words a text holds, by TF-IDF (Sparck Jones 1972), as the control that text trunks must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from graft.backbones._terms import Terms, document, vectorizer
+from graft.errors import DataError, UsageError
+from graft.spec import Spec
+from graft.types import Backbone, Features, Info, Inputs, Json, Text
+
+Corpus = Callable[[], Iterable[Text]]
+
+
+def tfidf(
+    *,
+    terms: int = 5000,
+    ngrams: int = 2,
+    pretrained: bool = True,
+    corpus: Corpus | None = None,
+    config: Json | None = None,
+) -> Backbone:
+    """A text -> (B, D), the weights of the D <= `terms` most frequent terms of the `corpus`; there is nothing to pretrain.
+
+    A term is a word, or up to `ngrams` words in a row. `config` is what Info.config held. UsageError without either.
+    """
+    for name, value in (("terms", terms), ("ngrams", ngrams)):
+        if value < 1:
+            raise UsageError(f"tfidf: {name}={value} leaves nothing to count", f"choose {name} >= 1")
+    known = config or _fitted(corpus, terms, ngrams)
+    preprocess = Terms(tuple(known["terms"]), tuple(known["idf"]), ngrams)
+    dim = len(preprocess.terms)
+    source = Spec("tfidf", None, {"terms": terms, "ngrams": ngrams})
+    info = Info(source, "text", dim, licence="none needed", config=known)
+    return Backbone(info, [HandOn()], preprocess, Dense(dim))
+
+
+class HandOn(nn.Module):
+    """What it is given: there is no network."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x
+
+
+class Dense:
+    """Terms and weights (B, T, 2) -> (B, D). Order is lost, so there are no tokens."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def __call__(self, inputs: Inputs) -> Features:
+        number, weight = inputs.x.unbind(2)
+        pooled = torch.zeros(len(number), self.dim, dtype=weight.dtype, device=weight.device)
+        return Features(pooled.scatter_add(1, number.long(), weight))
+
+
+def _fitted(corpus: Corpus | None, most: int, ngrams: int) -> Json:
+    if corpus is None:
+        raise UsageError("tfidf is made from the training texts", "graft fit DATA --backbone tfidf")
+    made = vectorizer(ngrams, most=most)
+    try:
+        made.fit(document(text) for text in corpus())
+    except ValueError:
+        hint = "look at the column that the texts are read from"
+        raise DataError("the training texts hold no words", hint) from None
+    return {"terms": made.get_feature_names_out().tolist(), "idf": made.idf_.tolist()}

@@ -1,0 +1,53 @@
+"""The trunk of a finished run, of `graft fit` or `graft pretrain`, with the weights that it came to: trained:runs/x-1.
+
+Its head is left out. What is made of it needs the run's folder no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from graft.backbones._rebuild import preprocess, rebuild, verify
+from graft.backbones._weights import weights_digest
+from graft.checkpoint import load_tensors
+from graft.errors import IntegrityError
+from graft.spec import Spec
+from graft.store import read_json
+from graft.types import Backbone, Json
+
+PREFIX = "backbone."  # of the trunk's names in model.safetensors
+
+
+def trained(folder: str, *, pretrained: bool = True, config: Json | None = None) -> Backbone:
+    """`config` is what Info.config held: with it and pretrained=False the folder is not needed.
+
+    Raises UsageError where `folder` is no run, DataError for one that is not finished, IntegrityError for a file that
+    is not what was saved.
+    """
+    path = Path(folder)
+    if config is None or pretrained:
+        verify(path)
+    record = config["backbone"] if config else read_json(path / "backbone.json")
+    made = rebuild(record)
+    made.info = replace(made.info, source=Spec("trained", folder), config={"backbone": record}, source_accuracy=None)
+    if config is None:
+        made.preprocess = preprocess(read_json(path / "preprocessing.json"))
+    if not pretrained:
+        made.info = replace(made.info, sha256="", pretrained_on="")
+        return made
+    _load(made, path)
+    before, own = record["pretrained_on"], read_json(path / "data.json")["name"]
+    digest, trained_on = weights_digest(made.state_dict()), f"{before}, then {own}" if before else own
+    made.info = replace(made.info, sha256=digest, pretrained_on=trained_on)
+    return made
+
+
+def _load(made: Backbone, folder: Path) -> None:
+    state = load_tensors(folder / "model.safetensors")
+    trunk = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    try:
+        made.load_state_dict(trunk)
+    except RuntimeError as error:
+        what = f"{folder}: {str(error).splitlines()[0]}"
+        raise IntegrityError(what, "make the run again with this version") from None
