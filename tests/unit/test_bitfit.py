@@ -66,9 +66,9 @@ def test_the_head_begins_as_a_probe() -> None:
 # --------------------------------------------------------------------------------------------------------------- rates
 
 
-def rates(name: str, lr: float, **options: object) -> list[list[float]]:
+def rates(name: str, trunk: float, **options: object) -> list[list[float]]:
     """What the groups of each gradient phase of a strategy learn at, on a trunk of this rate."""
-    flow, found, result = registry.find("strategy", name)(model(lr), **options), [], None
+    flow, found, result = registry.find("strategy", name)(model(trunk), **options), [], None
     while True:
         try:
             phase = flow.send(result)
@@ -93,9 +93,8 @@ USUAL = {  # with convolutional networks, whose rate is 1e-3
 @pytest.mark.parametrize("name", USUAL)
 def test_rates_follow_the_trunk(name: str) -> None:
     assert rates(name, 1e-3) == USUAL[name], "convolutional networks train as they always did"
-    slow = rates(name, 2e-5)
-    head_first = len(USUAL[name]) - len(slow) + (name in ("lp_ft", "discriminative"))  # a head alone has its own rate
-    for usual, found in list(zip(USUAL[name], slow, strict=True))[head_first:]:
+    alone = name in ("lp_ft", "discriminative")  # a head alone has a rate of its own
+    for usual, found in list(zip(USUAL[name], rates(name, 2e-5), strict=True))[alone:]:
         assert found == pytest.approx([rate / 50 for rate in usual])
 
 

@@ -92,17 +92,17 @@ def drive(flow: Flow) -> None:
         flow.send(None)  # type: ignore[arg-type]
 
 
-def disturbed(model: Model) -> list[str]:
+def disturbed(model: Model, by: float = 0.3) -> list[str]:
     """Give every adapter random weights, as training would; returns their names."""
     adapters = {name: p for name, p in model.backbone.named_parameters() if ".lora_" in name}
     with torch.no_grad():
         for parameter in adapters.values():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(by * torch.randn_like(parameter))
     return list(adapters)
 
 
 def trained(path: str, ckpt: Path | None = None, kill_at: int = -1, recipe: Recipe = RECIPE) -> dict[str, Tensor]:
-    """A run by the loop, in what a new process would have; with `kill_at`, dead at that event. Nothing chooses an epoch."""
+    """A run by the loop, as in a new process; with `kill_at`, dead at that event. Nothing chooses an epoch."""
     backbone, seen = transformers(path), []
     task = classification(("x", "y"))
     model = model_of(backbone)
@@ -199,7 +199,7 @@ def test_a_vision_transformer_of_timm() -> None:
     model = model_of(timm("vit_tiny_patch16_224", pretrained=False))
     x, flow = Inputs(torch.randn(1, 3, 224, 224)), lora(model, start=None, last=4)
     next(flow)
-    assert {name.split(".")[-4] for name in disturbed(model)} == {"qkv", "proj"}
+    assert {name.split(".")[-4] for name in disturbed(model, 0.05)} == {"qkv", "proj"}
     with torch.no_grad():
         adapted = model.backbone(x).pooled
         drive(flow)

@@ -109,6 +109,7 @@ def load_weights(name: str, config: Any, folder: str = "", factory: Any = None) 
 
     Raises DataError where there is no safetensors file, or a part of the encoder is not in it.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
     local = Path(name).is_dir() or store.offline() or cached(name)
@@ -118,9 +119,10 @@ def load_weights(name: str, config: Any, folder: str = "", factory: Any = None) 
                 name, config=config, subfolder=folder, use_safetensors=True, trust_remote_code=False,
                 local_files_only=local, output_loading_info=True,
             )  # fmt: skip
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         hint = f"fetch model.safetensors of this model, or {OFFLINE_CHOICES}"
-        raise DataError(f"transformers:{name} does not load: {str(error).strip().splitlines()[0]}", hint) from None
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"transformers:{name} does not load: {first}", hint) from None
     inner = getattr(model, "classifier", None) is not None
     prefix = f"{model.base_model_prefix}." if inner else ""
     missing = [key.removeprefix(prefix) for key in report["missing_keys"]]

@@ -20,7 +20,9 @@ from graft.types import Backbone, Info, Json
 MOST = 512  # tokens of a window, where a tokeniser names no limit that makes sense
 FEW = 512  # features of a small encoder: those are fine-tuned at a higher rate
 POOLINGS = ("mean", "cls", "max")
-_MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+FROM_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "xmod",
+                "longformer", "data2vec-text", "ibert", "luke")  # fmt: skip
+_MODES = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}  # as they were called until 2025
 
 
 def is_text(config: Json) -> bool:
@@ -63,7 +65,7 @@ def encoder(
 ) -> Backbone:
     """`known` is what `describe` found; without the files at hand (a rebuild) the tokeniser comes later."""
     window = _window(known, length)
-    _check(pooling, long)
+    _check(pooling, known, long, name)
     config = configuration(known["model"], name)
     model = load_weights(name, config, known["folder"]) if pretrained else _blank(config)
     cut, notes = stages(model, window)
@@ -105,7 +107,8 @@ def _limit(raw: Json) -> int | None:
     most = raw.get("max_position_embeddings")
     if not isinstance(most, int) or most <= 0:
         return None
-    return most - 2 if most in (514, 1026, 4098, 8194) else most
+    kin = raw.get("model_type") in FROM_PADDING or most in (514, 1026, 4098, 8194)
+    return most - 2 if kin else most
 
 
 def _tokenizer_limit(name: str, folder: str, fetch: bool) -> int | None:
@@ -113,9 +116,12 @@ def _tokenizer_limit(name: str, folder: str, fetch: bool) -> int | None:
     return int(found) if found and found < 1e6 else None  # "no limit" is written as 1e30
 
 
-def _check(pooling: str | None, long: str) -> None:
-    if pooling is not None and pooling not in POOLINGS:
-        raise UsageError(f"there is no pooling '{pooling}'", did_you_mean(pooling, POOLINGS))
+def _check(asked: str | None, known: Json, long: str, name: str) -> None:
+    if asked is not None and asked not in POOLINGS:
+        raise UsageError(f"there is no pooling '{asked}'", did_you_mean(asked, POOLINGS))
+    if asked is None and known["pooling"] not in POOLINGS:
+        what = f"{name} pools in a way that is not known here: {known['pooling']}"
+        raise UsageError(what, "name another one: (pooling='mean')")
     if long not in LONG:
         raise UsageError(f"long='{long}' is no way to read long texts", did_you_mean(long, LONG))
 
@@ -132,14 +138,14 @@ def _modules(name: str, fetch: bool) -> dict[str, str]:
 
 
 def _pooling(name: str, parts: dict[str, str], fetch: bool) -> str:
+    """How it pools: one of POOLINGS, or another word, which `encoder` then refuses."""
     record = read(name, _inside(parts["Pooling"], "config.json"), fetch) if "Pooling" in parts else None
     if record is None:
         return "mean"
-    modes = [mode for key, mode in _MODES.items() if record.get(key)]
-    modes = modes or [str(record.get("pooling_mode", "mean"))]
-    if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise UsageError(f"{name} pools in a way that is not known here: {modes}", "name one: (pooling='mean')")
-    return modes[0]
+    found = record.get("pooling_mode", [])
+    old = [key.removeprefix("pooling_mode_") for key, on in record.items() if key.startswith("pooling_mode_") and on]
+    modes = [found] if isinstance(found, str) else [*found, *(_MODES.get(mode, mode) for mode in old)]
+    return "+".join(map(str, modes)) or "mean"
 
 
 def _inside(folder: str, filename: str) -> str:
@@ -151,18 +157,26 @@ def _inside(folder: str, filename: str) -> str:
 
 def _tokens(name: str, known: Json, window: int, long: str, fetch: bool) -> Tokens:
     folder, size = known["folder"], int(known["model"]["vocab_size"])
-    path = locate(name, _inside(folder, "tokenizer.json"), fetch) if fetch or Path(name).is_dir() else None
-    if path is None and not fetch:
+    if not fetch:
         return Tokens("", window, long=long)  # a rebuild: the run folder holds it
-    text = path.read_text(encoding="utf-8") if path else _converted(name, folder)
-    made = Tokens(text, window, long=long)
-    vocabulary = made.vocabulary
+    path = locate(name, _inside(folder, "tokenizer.json"), fetch)
+    text = path.read_text(encoding="utf-8", errors="replace") if path else _converted(name, folder)
+    vocabulary = _vocabulary(Tokens(text, window), name)
     if max(vocabulary.values()) >= size or len(vocabulary) < 0.9 * size:
         raise DataError(f"the tokeniser of {name} has {len(vocabulary):,} tokens, and its weights know {size:,}: "
                         "they do not belong together", "fetch tokenizer.json and the weights of one model")  # fmt: skip
     pad = known["model"].get("pad_token_id")
     masks = [vocabulary[token] for token in ("[MASK]", "<mask>") if token in vocabulary]
     return Tokens(text, window, int(pad or 0), masks[0] if masks else None, long)
+
+
+def _vocabulary(made: Tokens, name: str) -> dict[str, int]:
+    """Of what may be no tokeniser at all, or one without words."""
+    try:
+        return made.vocabulary or {"": -1}
+    except Exception as error:  # noqa: BLE001 - the library raises nothing more special
+        what = f"the tokenizer.json of {name} is damaged: {str(error).strip()[:160]}"
+        raise DataError(what, "fetch tokenizer.json of this model again") from None
 
 
 def _converted(name: str, folder: str) -> str:

@@ -19,9 +19,8 @@ from graft.errors import DataError
 from graft.types import Inputs, Json, Text
 
 LONG = ("truncate", "windows")
-OVERLAP = (
-    4  # windows of a passage share a quarter of their tokens, so that an answer is whole in one (Devlin et al. 2019)
-)
+OVERLAP = 4  # windows of a passage share a quarter of their tokens: an answer is whole in one (Devlin et al. 2019)
+SPECIAL = 8  # more than the special tokens of two texts, and the blanks that sentencepiece puts before them
 
 
 @final
@@ -56,8 +55,9 @@ class Tokens:
 
     def cut(self, raw: Text) -> int:
         """How many tokens of a text are not read."""
-        if self.long != "truncate" or len(raw.text) + len(raw.pair or "") < self.length - 3:
-            return 0  # no text has more tokens than characters
+        joined = raw.text + (raw.pair or "")
+        if self.long != "truncate" or (joined.isascii() and len(joined) <= self.length - SPECIAL):
+            return 0  # an ASCII text has no more tokens than characters; an emoji may be four
         whole = self._plain.encode(*_arguments(raw), is_pretokenized=raw.words is not None)
         return max(0, len(whole.ids) - self.length)
 
@@ -102,8 +102,9 @@ class Tokens:
         if self.long == "truncate" or raw.pair is None:
             first = self._single.encode(*arguments, is_pretokenized=cut_words)
             return [first, *first.overflowing] if self.long == "windows" else [first]
-        if len(raw.text) > self.length // 2 and len(self._plain.encode(raw.text).ids) > self.length // 2:
-            what = f"a question longer than {self.length // 2} tokens leaves no room for its passage: {raw.text[:60]!r}"
+        used = len(self._plain.encode(raw.text, "").ids)
+        if used > self.length // 2:
+            what = f"a question of {used} tokens leaves too little of {self.length} for its passage: {raw.text[:60]!r}"
             raise DataError(what, "shorten the question, or choose a trunk that reads longer texts")
         first = self._passage.encode(*arguments)
         return [first, *first.overflowing]

@@ -21,12 +21,13 @@ from graft.errors import DataError, IntegrityError
 HEAD = 4096  # bytes that show what kind of file it is
 _KEYED = "from gensim.models import KeyedVectors as K; K."
 _SAVE = ".save_word2vec_format('{path}.txt')"
+_BROKEN = (ValueError, OSError, EOFError, TypeError, AttributeError, LookupError, zipfile.BadZipFile, zlib.error)
 _FACEBOOK = "from gensim.models.fasttext import load_facebook_vectors as load; load('{path}')"
 TO_TEXT = {  # what a file begins with -> what it is, and the command that makes text of it
     b"\x1f\x8b": ("packed", "gunzip '{path}'"),
     b"PK\x03\x04": ("packed", "unzip '{path}'"),
     b"\xba\x16\x4f\x2f": ("fastText's binary format", f'python -c "{_FACEBOOK}{_SAVE}"'),
-    b"\x80": ("a pickle, as gensim saves it: to read it is to run code", f"python -c \"{_KEYED}load('{{path}}'){_SAVE}\""),
+    b"\x80": ("a pickle, as gensim saves it, which may run code", f"python -c \"{_KEYED}load('{{path}}'){_SAVE}\""),
 }
 BINARY = f"python -c \"{_KEYED}load_word2vec_format('{{path}}', binary=True){_SAVE}\""
 ARRAYS = "numpy.savez('vectors.npz', words=numpy.array(words), vectors=vectors)"
@@ -52,46 +53,41 @@ def read_vectors(name: str, most: int) -> Table:
     path = Path(name)
     if not path.is_file():
         raise DataError(f"there is no file of word vectors {path}", "check the path: vectors:<file>")
-    table = _arrays(path, most) if path.suffix == ".npz" else _text(path, most)
-    bad = ~np.isfinite(table.vectors).all(1)
-    if bad.any():
-        raise DataError(f"{path}: the vector of {table.words[int(bad.argmax())]!r} holds values that are not finite",
-                        "leave its row out, or fetch the file again")  # fmt: skip
-    return table
-
-
-def _once(words: list[str]) -> list[int]:
-    """Positions of words that were not there before."""
-    first: dict[str, int] = {}
-    for i, word in enumerate(words):
-        first.setdefault(word, i)
-    return list(first.values())
+    rows = list(islice(_array_rows(path) if path.suffix == ".npz" else _text_rows(path, most), most))
+    if not rows:
+        raise DataError(f"{path} holds no word vectors", "give a file of GloVe or word2vec in text")
+    for row in rows:
+        if not np.isfinite(row.values).all():
+            what = f"{path}, row {row.number}: the vector of {row.word!r} holds values that are not finite"
+            raise DataError(what, "leave the row out, or fetch the file again")
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.word, row)
+    return Table(tuple(first), np.stack([row.values for row in first.values()]))
 
 
 # ------------------------------------------------------------------------------------------------------------ .npz
 
 
-def _arrays(path: Path, most: int) -> Table:
+def _array_rows(path: Path) -> Iterator[Row]:
     found = _opened(path)
     missing = [name for name in ("words", "vectors") if name not in found]
     if missing:
         raise DataError(f"{path} has no array called '{missing[0]}'", ARRAYS)
     words, vectors = found["words"], found["vectors"]
     if words.dtype.kind != "U" or vectors.dtype.kind not in "fiu" or words.ndim != 1 or vectors.ndim != 2:
-        raise DataError(f"{path}: words {words.dtype} {words.shape} and vectors {vectors.dtype} {vectors.shape} are not "
-                        "N texts and (N, D) numbers", ARRAYS)  # fmt: skip
-    if len(words) != len(vectors) or not vectors.size:
-        raise DataError(f"{path} has {len(words):,} words and {len(vectors):,} vectors", ARRAYS)
-    listed = [str(word) for word in words[:most]]
-    kept = _once(listed)
-    return Table(tuple(listed[i] for i in kept), _narrow(vectors[kept]))
+        what = f"words {words.dtype} {words.shape} and vectors {vectors.dtype} {vectors.shape}"
+        raise DataError(f"{path}: {what} are not N texts and (N, D) numbers", ARRAYS)
+    if len(words) != len(vectors) or not vectors.shape[1]:
+        raise DataError(f"{path} has {len(words):,} words, and vectors {vectors.shape}", ARRAYS)
+    return (Row(i, str(word), _narrow(values)) for i, (word, values) in enumerate(zip(words, vectors, strict=True), 1))
 
 
 def _opened(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in ("words", "vectors") if name in archive}
-    except (ValueError, OSError, EOFError, TypeError, AttributeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _BROKEN as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise IntegrityError(f"{path} is damaged, or holds more than arrays: {first}", ARRAYS) from None
 
@@ -104,19 +100,11 @@ def _narrow(values: Any) -> NDArray[np.float32]:
 # ------------------------------------------------------------------------------------------------------------ text
 
 
-def _text(path: Path, most: int) -> Table:
+def _text_rows(path: Path, most: int) -> Iterator[Row]:
     with path.open("rb") as file:
         _refuse_binary(path, file.read(HEAD))
         file.seek(0)
-        rows = list(islice(_rows(path, file, most), most))
-    if not rows:
-        raise DataError(f"{path} holds no word vectors", "give a file of GloVe or word2vec in text")
-    bad = [row for row in rows if not np.isfinite(row.values).all()]
-    if bad:
-        raise DataError(f"{path}, row {bad[0].number}: the vector of {bad[0].word!r} holds values that are not finite",
-                        "leave the row out, or fetch the file again")  # fmt: skip
-    kept = [rows[i] for i in _once([row.word for row in rows])]
-    return Table(tuple(row.word for row in kept), np.stack([row.values for row in kept]))
+        yield from _rows(path, file, most)
 
 
 def _refuse_binary(path: Path, head: bytes) -> None:

@@ -84,13 +84,13 @@ def tokens_of(text: str) -> Iterator[str]:
 @final
 @dataclass(frozen=True)
 class Words:
-    """`vocabulary` lists the words of ids 1, 2, ...; id 0 is no word. At most `length` tokens of a text are read.
+    """The vocabulary: `words` have ids 1, 2, ...; id 0 is no word. At most `length` tokens of a text are read.
 
-    A word that is not in the vocabulary is looked for in small letters, then in parts, and is then "<unk>"; where the
-    vocabulary has none of these it is left out. A text of which nothing is left is one row of id 0.
+    A word that is not in it is looked for in small letters, then in parts, and is then "<unk>"; where there
+    is none of these it is left out. A text of which nothing is left is one row of id 0.
     """
 
-    vocabulary: tuple[str, ...]
+    words: tuple[str, ...]
     length: int = LENGTH
     mask: ClassVar[None] = None
     ragged: ClassVar[bool] = True
@@ -117,7 +117,7 @@ class Words:
         return self._index.get(plain(word)) or self._index.get(folded(word), NONE)
 
     def json(self) -> Json:
-        return {"kind": "words", "vocabulary": list(self.vocabulary), "length": self.length}
+        return {"kind": "words", "words": list(self.words), "length": self.length}
 
     # -------------------------------------------------------------------------------------------- behind `sample`
 
@@ -155,13 +155,13 @@ class Words:
     @cached_property
     def _index(self) -> dict[str, int]:
         """By small letters alone where the vocabulary has no capitals."""
-        small = all(word == word.lower() for word in self.vocabulary)
+        small = all(word == word.lower() for word in self.words)
         index: dict[str, int] = {}
-        for number, word in enumerate(self.vocabulary, 1):
+        for number, word in enumerate(self.words, 1):
             index.setdefault(folded(word) if small else plain(word), number)
         return index
 
 
 def words(record: Json) -> Words:
     """What `Words.json` wrote."""
-    return Words(tuple(record["vocabulary"]), int(record["length"]))
+    return Words(tuple(record["words"]), int(record["length"]))

@@ -1,4 +1,4 @@
-"""A recurrent network over the words of the training texts: two bidirectional LSTMs, with random weights or word vectors.
+"""A recurrent network over the words of the training texts: bidirectional LSTMs, on random or given word vectors.
 
 lstm                                             everything is learned from the training texts
 lstm(vectors='glove.6B.100d.txt', hidden=256)    words begin as vectors that were learned from other texts
@@ -23,7 +23,7 @@ from graft.spec import Spec
 from graft.types import Backbone, Features, Info, Inputs, Json, Text
 
 ENOUGH = 1000  # words that come twice; of fewer, those that come once are taken, too
-MOST = 1_000_000  # rows of a file of vectors that are searched for the words of the training texts
+MOST = 400_000  # rows of a file of vectors that are searched for the words of the training texts
 Corpus = Callable[[], Iterable[Text]]
 
 
@@ -49,16 +49,13 @@ def lstm(
              "dropout": dropout}  # fmt: skip
     source = Spec("lstm", None, {key: value for key, value in asked.items() if value is not None})
     words = () if config else _vocabulary(corpus, vocabulary)
-    file = read_vectors(vectors, MOST) if vectors and not config else None
-    rows, width = (config["rows"], config["dim"]) if config else (1 + len(words), file.vectors.shape[1] if file else dim)
-    table = random_table(rows, width)
-    if file and pretrained:
-        _fill(table, words, file)
-    stages = stages_of(table, hidden, layers, dropout)
-    digest = weights_digest(nn.ModuleList(stages).state_dict(prefix="stages.")) if file and pretrained else ""
+    file = None if config or vectors is None else read_vectors(vectors, MOST)
+    known = config or {"rows": 1 + len(words), "dim": file.vectors.shape[1] if file else dim}
+    begin = file if pretrained else None
+    stages = stages_of(_table(known, words, begin), hidden, layers, dropout)
+    digest = weights_digest(nn.ModuleList(stages).state_dict(prefix="stages.")) if begin else ""
     count = sum(p.numel() for stage in stages for p in stage.parameters())
-    info = Info(source, "text", 4 * hidden, licence="Apache-2.0" if not vectors else "unknown", sha256=digest,
-                parameters=count, lr=1e-3, config={"rows": rows, "dim": width})  # fmt: skip
+    info = Info(source, "text", 4 * hidden, sha256=digest, parameters=count, lr=1e-3, config=known)
     return Backbone(info, stages, Words(words), MaxMean())
 
 
@@ -90,7 +87,7 @@ def _check(dim: int, hidden: int, layers: int, vocabulary: int, dropout: float) 
 
 
 def _vocabulary(corpus: Corpus | None, most: int) -> tuple[str, ...]:
-    """"<unk>", then words from the most frequent one down, in an order that does not depend on that of the texts.
+    """The unknown word, then words from the most frequent one down, whatever the order of the texts.
 
     Words that come once are mostly left out, so that "<unk>" is learned from them.
     """
@@ -107,10 +104,13 @@ def _vocabulary(corpus: Corpus | None, most: int) -> tuple[str, ...]:
     return (UNKNOWN, *(often if len(often) >= ENOUGH else ranked)[:most])
 
 
-def _fill(table: Tensor, words: tuple[str, ...], file: Table) -> None:
-    """Vectors for the words that the file has; the others are random, at its scale."""
-    known = Words(file.words)
-    found = [known.id_of(word) for word in words]
-    table *= float(file.vectors.std()) / float(table.std())
-    rows = [row for row, number in enumerate(found, 1) if number]
-    table[rows] = torch.from_numpy(file.vectors[[number - 1 for number in found if number]])
+def _table(known: Json, words: tuple[str, ...], file: Table | None) -> Tensor:
+    """(V, D): the vectors of words that the file has; the others are random, at its scale."""
+    table = random_table(known["rows"], known["dim"], float(file.vectors.std()) if file else 0.1)
+    table[1] = 0  # the unknown word: of few texts none teaches what it is
+    index = Words(file.words if file else ())
+    for row, word in enumerate(words, 1):
+        found = index.id_of(word)
+        if file and found:
+            table[row] = torch.from_numpy(file.vectors[found - 1])
+    return table

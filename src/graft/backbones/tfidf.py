@@ -1,4 +1,4 @@
-"""No network at all: which words a text holds, by TF-IDF (Sparck Jones 1972), as the control that text trunks must beat."""
+"""No network at all: the words of a text, by TF-IDF (Sparck Jones 1972), the control that every trunk has to beat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tfidf(
     corpus: Corpus | None = None,
     config: Json | None = None,
 ) -> Backbone:
-    """A text -> (B, D), the weights of the D <= `terms` most frequent terms of the `corpus`; there is nothing to pretrain.
+    """A text -> (B, D), the weights of the D <= `terms` most frequent terms of the `corpus`. Nothing is pretrained.
 
     A term is a word, or up to `ngrams` words in a row. `config` is what Info.config held. UsageError without either.
     """
@@ -60,7 +60,7 @@ class Dense:
 def _fitted(corpus: Corpus | None, most: int, ngrams: int) -> Json:
     if corpus is None:
         raise UsageError("tfidf is made from the training texts", "graft fit DATA --backbone tfidf")
-    made = vectorizer(ngrams, most=most)
+    made = vectorizer(ngrams, most)
     try:
         made.fit(document(text) for text in corpus())
     except ValueError:

@@ -5,10 +5,14 @@ GloVe (Pennington et al. 2014), word2vec (Mikolov et al. 2013, arXiv:1301.3781) 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
+from torch import Tensor
 
 from graft.backbones._encoder import Pooling
-from graft.backbones._vectors import read_vectors
+from graft.backbones._vectors import Table, read_vectors
 from graft.backbones._weights import weights_digest
 from graft.backbones._words import LENGTH, Words
 from graft.errors import UsageError, did_you_mean
@@ -32,14 +36,24 @@ def vectors(
     if most < 1:
         raise UsageError(f"most={most} leaves no words", "choose most >= 1")
     table = None if config else read_vectors(file, most)
-    rows, dim = (1 + len(table.words), table.vectors.shape[1]) if table else (config["rows"], config["dim"])
-    weights = random_table(rows, dim)
+    known = config or _facts(table)
+    stage = Lookup(_weights(known, table if pretrained else None))
+    source = Spec("vectors", file, {"most": most, "pooling": pooling})
+    digest = weights_digest({f"stages.0.{name}": t for name, t in stage.state_dict().items()})
+    info = Info(source, "text", known["dim"], parameters=known["rows"] * known["dim"], lr=1e-3, config=known)
     if table and pretrained:
-        weights[1:] = torch.from_numpy(table.vectors)
-    stage = Lookup(weights)
-    options = {"most": most, "pooling": pooling}
-    digest = weights_digest({f"stages.0.{k}": v for k, v in stage.state_dict().items()}) if table and pretrained else ""
-    trained_on = f"see where {file.rpartition('/')[2]} comes from" if digest else ""
-    info = Info(Spec("vectors", file, options), "text", dim, sha256=digest, parameters=rows * dim,
-                pretrained_on=trained_on, lr=1e-3, config={"rows": rows, "dim": dim})  # fmt: skip
+        info = replace(info, sha256=digest, pretrained_on=f"see where {Path(file).name} comes from")
     return Backbone(info, [stage], Words(table.words if table else ()), Pooling(pooling, False, LENGTH))
+
+
+def _facts(table: Table | None) -> Json:
+    assert table is not None
+    return {"rows": 1 + len(table.words), "dim": table.vectors.shape[1]}
+
+
+def _weights(known: Json, table: Table | None) -> Tensor:
+    """Row 0 is no word, as in Words."""
+    weights = random_table(known["rows"], known["dim"])
+    if table is not None:
+        weights[1:] = torch.from_numpy(table.vectors)
+    return weights
