@@ -1,12 +1,17 @@
 """What every backbone promises, whatever its source: discovered from the registry."""
 
+import json
+from functools import partial
+from inspect import signature
+
 import pytest
 import torch
 from PIL import Image
 
+from graft.errors import MissingExtra
 from graft.registry import find, names
 from graft.spec import parse
-from graft.types import Inputs
+from graft.types import Backbone, Inputs, Text
 
 torch.set_num_threads(1)
 
@@ -14,26 +19,44 @@ EXAMPLES = {  # a small one of each source that needs a name; sources without on
     "torchvision": "torchvision:mobilenet_v3_small(size=64)",
     "timm": "timm:vit_tiny_patch16_224(size=64)",
     "local": "local(arch='resnet_cifar(depth=8)')",
-    "transformers": None,  # needs a folder: tests/unit/test_backbones_transformers.py
+    "transformers": None,  # needs a folder: tests/unit/test_backbones_transformers.py, test_backbones_text.py
     "bundled": "bundled:tiny64",
+    "trained": None,  # needs a run folder
+    "vectors": "vectors:{folder}/vectors.txt",
+    "lstm": "lstm(dim=12, hidden=8)",
 }
 SPECS = [spec for spec in (EXAMPLES.get(name, name) for name in sorted(names("backbone"))) if spec is not None]
+TEXTS = (Text("The film was good, and long. " * 3), Text("Bad!"), Text("Was it good?", "The film was not good."))
 
 
-def build(text: str):
+def build(text: str) -> Backbone:
+    """Sources that are made from the training texts get some."""
     spec = parse(text).with_options(pretrained=False)
     torch.manual_seed(0)
-    return spec.bind(find("backbone", spec.name))
+    source = find("backbone", spec.name)
+    try:
+        return spec.bind(partial(source, corpus=lambda: TEXTS) if "corpus" in signature(source).parameters else source)
+    except MissingExtra as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module", params=SPECS)
-def backbone(request):
-    return build(request.param)
+def backbone(request, tmp_path_factory) -> Backbone:
+    folder = tmp_path_factory.mktemp("weights")
+    (folder / "vectors.txt").write_text("the 1 2 3\ngood 4 5 6\nfilm 7 8 9\nbad 3 2 1\n")
+    return build(request.param.format(folder=folder))
 
 
-def _inputs(backbone, count: int = 3) -> Inputs:
+def _inputs(backbone) -> Inputs:
+    """Three samples; texts are of unequal lengths."""
     torch.manual_seed(1)
-    return backbone.prepare(Image.effect_noise((90 + 10 * i, 80), 50).convert("RGB") for i in range(count))
+    if backbone.info.modality == "text":
+        return backbone.prepare(TEXTS)
+    return backbone.prepare(Image.effect_noise((90 + 10 * i, 80), 50).convert("RGB") for i in range(3))
+
+
+def _row(inputs: Inputs, row: int) -> Inputs:
+    return Inputs(*(None if part is None else part[row : row + 1] for part in inputs))
 
 
 def test_features_have_the_promised_width(backbone) -> None:
@@ -62,7 +85,7 @@ def test_a_prefix_can_run_once_and_be_kept(backbone) -> None:
 def test_each_sample_is_seen_alone_in_eval_mode(backbone) -> None:
     backbone.eval()
     x = _inputs(backbone)
-    alone = torch.cat([backbone(Inputs(x.x[i : i + 1])).pooled for i in range(3)])
+    alone = torch.cat([backbone(_row(x, i)).pooled for i in range(3)])
     torch.testing.assert_close(alone, backbone(x).pooled, rtol=1e-3, atol=1e-4)
 
 
@@ -94,4 +117,41 @@ def test_gradients_reach_every_stage(backbone) -> None:
 
 
 def test_random_weights_bring_no_head(backbone) -> None:
-    assert backbone.heads == {} and backbone.info.sha256 in ("", None)
+    """A table of words is no head, but what one is tied to."""
+    assert backbone.heads.keys() <= {"words"} and backbone.info.sha256 == ""
+
+
+def test_what_info_holds_rebuilds_it_without_its_files(backbone, tmp_path, monkeypatch) -> None:
+    """As a run folder does: config, weights and preprocessing, all through JSON and safetensors."""
+    config = json.loads(json.dumps(backbone.info.config))
+    if not config:
+        pytest.skip("its source says it all")
+    monkeypatch.chdir(tmp_path)
+    spec = parse(str(backbone.info.source).replace("/", "/gone/", 1)).with_options(pretrained=False, config=config)
+    again = spec.bind(find("backbone", spec.name))
+    again.load_state_dict(backbone.state_dict())
+    x = _inputs(backbone)
+    torch.testing.assert_close(again.eval()(x).pooled, backbone.eval()(x).pooled)
+    assert again.info.dim == backbone.info.dim and again.info.config == config
+
+
+def test_views_of_a_text_belong_together(backbone) -> None:
+    if backbone.info.modality != "text":
+        pytest.skip("images are of one size")
+    assert backbone.preprocess.ragged
+    samples = [backbone.preprocess.sample(text) for text in TEXTS]
+    x = backbone.preprocess.batch(samples)
+    assert [int(count) for count in x.mask.sum(1)] == [len(sample) for sample in samples]
+    features = backbone.eval()(x)
+    if features.tokens is not None:
+        assert features.tokens.shape == (*x.mask.shape, backbone.info.dim) and features.places.shape[:2] == x.mask.shape
+        assert torch.equal(features.mask, x.mask)
+    assert backbone.preprocess.sample(Text("")).ndim == 2 and len(backbone.preprocess.sample(Text(""))) >= 1
+
+
+def test_a_batch_with_a_longer_text_changes_nothing(backbone) -> None:
+    if backbone.info.modality != "text":
+        pytest.skip("images are of one size")
+    together = backbone.eval()(_inputs(backbone)).pooled
+    alone = torch.cat([backbone(backbone.prepare([text])).pooled for text in TEXTS])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 
 from graft import registry
 from graft.backbones._images import images
+from graft.backbones._terms import terms
 from graft.backbones._tokens import tokens
+from graft.backbones._words import words
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.spec import parse
 from graft.store import read_sealed_json, sha256
@@ -31,7 +34,8 @@ def rebuild(record: Json) -> Backbone:
 
 def preprocess(record: Json) -> Preprocess:
     """What a preprocessing's `json` wrote."""
-    return {"tokens": tokens}.get(record.get("kind", ""), images)(record)
+    kinds: dict[str, Callable[[Json], Preprocess]] = {"tokens": tokens, "words": words, "terms": terms}
+    return kinds.get(record.get("kind", ""), images)(record)
 
 
 def verify(folder: Path) -> None:
