@@ -11,13 +11,13 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "graft"
 LAYERS = (
-    {"spec", "errors", "recipe", "types"},
+    {"spec", "errors", "recipe", "samples", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
     | {"evidence", "loo", "clock", "cache", "masking"},
     {"backbones", "data", "tasks", "terms", "probes", "ranking"},
     {"strategies", "features", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
-    | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo"},
+    | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake"},
     {"api"},
     {"cli"},
 )

@@ -15,7 +15,8 @@ from graft.data._sniff import open_data
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError, did_you_mean
 from graft.features import Feed
-from graft.job import Job, figures_json, pool_of
+from graft.intake import pool_of
+from graft.job import Job, figures_json
 from graft.paired import folds
 from graft.pretrained import export_trunk
 from graft.recipe import AUTO

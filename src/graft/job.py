@@ -9,16 +9,12 @@ from typing import final
 
 import torch
 
-from graft import build, run, tables, zoo
-from graft.backbones._tokens import Tokens
+from graft import build, intake, run, tables, zoo
 from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
 from graft.console import Console
 from graft.contest import Contest
-from graft.data._audit import audit, require_classes
-from graft.data._sniff import open_data
-from graft.data._split import split
 from graft.device import pick, precision, seeded
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.features import Feed
@@ -29,11 +25,10 @@ from graft.phase import Tell
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict
-from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
 from graft.trials import Trials, fit_scale
-from graft.types import Backbone, Dataset, Issue, Json, Metric, Model, Predictions, Recipe, Result, Task
+from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Recipe, Result, Task
 from graft.verdict import verdict
 
 Scores = dict[str, Metric]
@@ -76,13 +71,13 @@ class Job:
     # ------------------------------------------------------------------------------------------------------ before
 
     def _data(self) -> Dataset:
-        dataset = read(self.recipe, self.console)
+        dataset = intake.read(self.recipe, self.console)
         self.recipe = zoo.settled(self.recipe, dataset)
         return dataset
 
     def _with_cut(self, dataset: Dataset, backbone: Backbone) -> Dataset:
         """The data set with what its trunk does not read of it, which is said now."""
-        issues = cut_short(dataset, backbone)
+        issues = intake.cut_short(dataset, backbone)
         self.console.issues(issues)
         return dataset.replace(issues=(*dataset.issues, *issues))
 
@@ -90,7 +85,7 @@ class Job:
         """With auto: begin the run folder, climb the ladder, and go on with the recipe that it came to."""
         if self.recipe.valid and self.recipe.strategy != AUTO:
             return dataset
-        whole = _joined(dataset)
+        whole = intake.joined(dataset)
         if self.recipe.strategy == AUTO:
             pool = dataset.where(lambda sample: sample.split != "test")
             zoo.require_enough(pool)
@@ -252,51 +247,3 @@ class Job:
 
 def figures_json(figures: Scores) -> Json:
     return {name: metric._asdict() for name, metric in figures.items()}
-
-
-def read(recipe: Recipe, console: Console) -> Dataset:
-    """The data as every verb sees them: read, audited, and split with the recipe's seed."""
-    opened, corpus = open_data(recipe.data), parse(recipe.task).name == "mlm"
-    opened = _corpus(opened) if corpus else opened
-    with console.phase("reading", len(opened), "samples") as bar:
-        dataset = audit(opened, progress=lambda done, total: bar(done))
-    require_classes(dataset, labelled=not corpus)
-    console.found(dataset)
-    share = 0.0 if recipe.strategy == AUTO else recipe.valid  # auto makes its own folds of all that is not sealed
-    dataset = split(dataset, valid=share, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
-    console.split_into(dataset)
-    console.issues(dataset.issues)
-    return dataset
-
-
-def _corpus(dataset: Dataset) -> Dataset:
-    """Any samples without their labels."""
-    samples = tuple(replace(sample, label=None) for sample in dataset.samples)
-    issues = tuple(issue for issue in dataset.issues if issue.code != "no-label-column")
-    return dataset.replace(samples=samples, classes=(), kind="none", issues=issues)
-
-
-def pool_of(recipe: Recipe, console: Console) -> Dataset:
-    """All labelled samples but the sealed test part."""
-    return read(recipe, console).where(lambda sample: sample.split != "test")
-
-
-def _joined(dataset: Dataset) -> Dataset:
-    """Nothing is left to be chosen by a validation part: it is trained on."""
-    samples = tuple(replace(s, split="train") if s.split == "valid" else s for s in dataset.samples)
-    return dataset.replace(samples=samples)
-
-
-def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
-    """What a trunk leaves out of texts that are longer than it can read, counted."""
-    if not isinstance(backbone.preprocess, Tokens):
-        return []
-    lost = {sample.key: backbone.preprocess.cut(dataset.load(sample)) for sample in dataset.samples}
-    keys = tuple(sorted((key for key, count in lost.items() if count), key=lambda key: -lost[key]))
-    if not keys:
-        return []
-    length = backbone.preprocess.length
-    what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {length} tokens that are read: "
-            f"{sum(lost.values()):,} tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
-    hint = f"--backbone \"{backbone.info.source.with_options(long='windows')}\" reads them whole"
-    return [Issue("cut-texts", "warning", what, keys, hint)]

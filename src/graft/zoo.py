@@ -26,7 +26,8 @@ from graft.types import Backbone, Dataset, Info, Json, Recipe
 
 MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
 DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm"}  # the trunk that nobody has named, by modality
-HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf")  # never need a network
+HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf", "bert",
+        "trained")  # sources that never need a network  # fmt: skip
 LABELS = {"class": "classes", "labels": "several labels for each sample", "number": "numbers", "tags": "tags of words",
           "answers": "answers to questions", "none": "no labels"}  # fmt: skip
 
@@ -47,7 +48,9 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     """
     task = build.TASKS[dataset.kind] if recipe.task == AUTO else recipe.task
     takes = build.task_for(replace(recipe, task=task), dataset).kind
-    if takes != dataset.kind and takes != "none":
+    if takes == "none" and recipe.strategy == AUTO:
+        raise UsageError(f"{parse(task).name} pretrains a trunk, and has nothing to choose by", "graft pretrain")
+    if takes != dataset.kind:
         what = f"{parse(task).name} learns from {LABELS[takes]}, and {dataset.name} has {LABELS[dataset.kind]}"
         raise UsageError(what, f"--task {build.TASKS[dataset.kind]}")
     trunk = DEFAULTS[dataset.modality] if recipe.backbone == AUTO and recipe.strategy != AUTO else recipe.backbone

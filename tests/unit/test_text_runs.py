@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import graft
-from graft import build, features, job, zoo
+from graft import build, features, intake, zoo
 from graft.cache import Cache
 from graft.data._audit import audit
 from graft.data._sniff import open_data
@@ -111,13 +111,13 @@ def test_a_task_that_takes_other_labels_is_refused() -> None:
 def test_what_is_cut_is_counted_and_windows_cut_nothing() -> None:
     data = audit(open_data(classes()))
     cut = build.backbone(TINY, build.corpus(data))
-    found = job.cut_short(data, cut)
+    found = intake.cut_short(data, cut)
     long = sum(len(cut.preprocess._plain.encode(data.load(s).text).ids) > 16 for s in data.samples)
     assert len(found) == 1 and len(found[0].keys) == long > 20 and "windows" in found[0].hint
     task = build.task_for(
         Recipe("x", task="token_classification"), data.replace(kind="tags", classes=("O", "B-x"), samples=())
     )
-    assert job.cut_short(data, build.suited(cut, task)) == []
+    assert intake.cut_short(data, build.suited(cut, task)) == []
 
 
 # ---------------------------------------------------------------------------------------------------------- the feed

@@ -1,0 +1,101 @@
+"""The nouns of data: samples, their labels, and the data sets that readers make of them. Part of types.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor
+
+Raw = Any  # one decoded sample: an upright RGB PIL image, a Text; later a waveform
+Json = dict[str, Any]
+
+
+class Text(NamedTuple):
+    """A text, or two that belong together: a sentence and its pair, a question and its passage.
+
+    `words`: where the text comes cut into words, which tags belong to; `text` is then these, joined by blanks.
+    """
+
+    text: str
+    pair: str | None = None
+    words: tuple[str, ...] | None = None
+
+
+class Answers(NamedTuple):
+    """What may be said to a question: texts and where each starts in the passage. None at all: unanswerable.
+
+    A text that starts at -1 is no part of the passage: "yes" or "no".
+    """
+
+    texts: tuple[str, ...]
+    starts: tuple[int, ...]
+
+
+Label = str | float | tuple[str, ...] | Answers  # a class; a number; labels, or the tags of words; answers
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example, not yet read. `key` names it to people ("ants/7.jpg"), `source` to the reader."""
+
+    key: str
+    source: Any
+    label: Any = None  # a Label, of the kind that the data set says; None: not known
+    split: str | None = None  # "train", "valid" or "test" where the data say so
+    group: str | None = None  # samples of one group (patient, speaker) stay on one side of every split
+    digest: str = ""  # sha256 of the content as stored; filled by the audit
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A finding about the data. `severity` is "note", "warning" or "error"; `keys` names the samples."""
+
+    code: str
+    severity: str
+    what: str
+    keys: tuple[str, ...] = ()
+    hint: str = ""
+
+    def json(self) -> Json:
+        return {"code": self.code, "severity": self.severity, "what": self.what, "count": len(self.keys),
+                "keys": list(self.keys), "hint": self.hint}  # fmt: skip
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """Samples and how to read one. `load(sample)` raises UnreadableSample with a reason, and never guesses."""
+
+    name: str
+    modality: str  # "image", "text"
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...]  # in the order of the label indices; none where labels are numbers or answers
+    load: Callable[[Sample], Raw]
+    read_bytes: Callable[[Sample], bytes]  # what the content hash covers
+    issues: tuple[Issue, ...] = ()
+    root: str = ""
+    kind: str = "class"  # of labels: "class", "labels" (several), "number", "tags" (of words), "answers", "none"
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def part(self, split: str) -> Dataset:
+        return self.where(lambda sample: sample.split == split)
+
+    def where(self, keep: Callable[[Sample], bool]) -> Dataset:
+        return self.replace(samples=tuple(sample for sample in self.samples if keep(sample)))
+
+    def replace(self, **changes: Any) -> Dataset:
+        return Dataset(**{**self.__dict__, **changes})
+
+    def targets(self) -> Tensor:
+        """(N,) class indices; -1 where a sample has no label."""
+        index = {label: i for i, label in enumerate(self.classes)}
+        return torch.tensor([index.get(s.label, -1) if s.label is not None else -1 for s in self.samples])
+
+
+class UnreadableSample(Exception):
+    """This one sample cannot be read; the message is the reason. It is listed, never replaced."""
