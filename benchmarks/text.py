@@ -53,7 +53,9 @@ def measured(pool: Dataset, cut: Fold, ways: Sequence[Way], seed: int = 0, task:
     """What each test sample adds to the metric, for each way. A vocabulary is made of the training part alone."""
     parted = [Sample(**{**s.__dict__, "split": "train" if i < len(cut.train) else "test"})
               for i, s in enumerate(pool.samples)]  # fmt: skip
-    trials = Trials(Recipe("memory", seed=seed, task=task, precision="bf16"), pool.replace(samples=tuple(parted)), (cut,))
+    trials = Trials(
+        Recipe("memory", seed=seed, task=task, precision="bf16"), pool.replace(samples=tuple(parted)), (cut,)
+    )
     for way in ways:
         began = time.monotonic()
         trials.measure(way, 0)

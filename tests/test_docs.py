@@ -29,15 +29,22 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with flowers/, new_photos/ and other_photos/; the toy backbone and one epoch as defaults."""
+    """A working folder with flowers/, new_photos/, other_photos/, and some tickets; quick trunks and one epoch as
+    defaults."""
     draw_flowers(tmp_path / "flowers", each=14)
     draw_flowers(tmp_path / "other_photos", each=4, seed=7)
     (draw_flowers(tmp_path / "new", each=2, seed=8) / "rose").rename(tmp_path / "new_photos")
     monkeypatch.chdir(tmp_path)
-    quick = {"backbone": "toy", "strategy": "lp_ft(head_epochs=1, epochs=1)"}
-    make = recipe.make
-    monkeypatch.setattr("graft.api.make_recipe", lambda record: make({**quick, **record}))
+    tickets = (ROOT / "examples" / "tickets.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "tickets.csv").write_text("\n".join([tickets[0], *tickets[1::4]]) + "\n", encoding="utf-8")
+    (tmp_path / "new_tickets.txt").write_text("Where is my parcel?\nI cannot log in.\n", encoding="utf-8")
+    quick, make = {"strategy": "lp_ft(head_epochs=1, epochs=1)"}, recipe.make
+    monkeypatch.setattr("graft.api.make_recipe", lambda record: make({**quick, **trunk(record), **record}))
     return tmp_path
+
+
+def trunk(record: dict[str, str]) -> dict[str, str]:
+    return {"backbone": "tfidf" if "tickets" in record.get("data", "") else "toy"}
 
 
 def shell(line: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graft.backbones._tokens import Tokens
+from graft.backbones._words import Words
 from graft.console import Console
 from graft.data._audit import audit, require_classes
 from graft.data._sniff import open_data
@@ -49,14 +50,15 @@ def joined(dataset: Dataset) -> Dataset:
 
 def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
     """What a trunk leaves out of texts that are longer than it can read, counted."""
-    if not isinstance(backbone.preprocess, Tokens):
+    preprocess = backbone.preprocess
+    if not isinstance(preprocess, Tokens | Words):
         return []
-    lost = {sample.key: backbone.preprocess.cut(dataset.load(sample)) for sample in dataset.samples}
+    lost = {sample.key: preprocess.cut(dataset.load(sample)) for sample in dataset.samples}
     keys = tuple(sorted((key for key, count in lost.items() if count), key=lambda key: -lost[key]))
     if not keys:
         return []
-    length = backbone.preprocess.length
-    what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {length} tokens that are read: "
+    what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {preprocess.length} tokens that are read: "
             f"{sum(lost.values()):,} tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
-    hint = f'--backbone "{backbone.info.source.with_options(long="windows")}" reads them whole'
+    windows = backbone.info.source.with_options(long="windows")
+    hint = f'--backbone "{windows}" reads them whole' if isinstance(preprocess, Tokens) else "divide them"
     return [Issue("cut-texts", "warning", what, keys, hint)]
