@@ -17,6 +17,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,7 +34,7 @@ from graft.recipe import Recipe
 from graft.spec import parse
 from graft.store import write_json
 from graft.trials import Trials, Way
-from graft.types import Dataset, Sample
+from graft.types import Dataset, Sample, Text
 
 Row = dict[str, Any]
 TFIDF = Way("tfidf", "logistic(standardize=False)")
@@ -144,12 +145,10 @@ def clinc(data: Path) -> Row:
     from sklearn.neighbors import NearestNeighbors
 
     rows = json.loads((data / "clinc150" / "data_full.json").read_text(encoding="utf-8"))
-    from graft.types import Text
 
     def samples(part: str) -> list[Sample]:
-        return [
-            Sample(f"{part}:{i}", Text(text), label, digest=f"{part}:{i}") for i, (text, label) in enumerate(rows[part])
-        ]
+        return [Sample(f"{part}:{i}", Text(text), label, digest=sha256(text.encode()).hexdigest())
+                for i, (text, label) in enumerate(rows[part])]  # fmt: skip
 
     train, valid, test, strange = (samples(part) for part in ("train", "val", "test", "oos_test"))
     classes = tuple(sorted({sample.label for sample in train}))
@@ -158,7 +157,7 @@ def clinc(data: Path) -> Row:
     pool, cut = fold(known, test)
     scores = compared(measured(pool, cut, ways))
     trials = Trials(Recipe("memory"), known.replace(samples=(*train, *valid, *test, *strange)), ())
-    features = trials.trunk("minilm").feed.pooled().numpy()
+    features = trials.trunk("minilm").view("pooled").numpy()
     ends = np.cumsum([len(part) for part in (train, valid, test, strange)])
     near = NearestNeighbors(n_neighbors=5).fit(features[: ends[0]])
     away = near.kneighbors(features[ends[0] :])[0].mean(1)

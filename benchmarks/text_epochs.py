@@ -2,9 +2,9 @@
 
     python benchmarks/text_epochs.py --data $GRAFT_DATA [--samples 1000] [--rounds 3]
 
-AG News, MiniLM, batches of 32, fp32, one thread, no validation: the same texts and the same number of steps for all. The
-ways take turns, and the median over the rounds is given, in seconds of the processor, which other jobs change little.
-The first epoch of a way whose trunk is frozen in part runs that part, once; later ones find it kept.
+AG News, MiniLM, batches of 32, fp32, one thread, no validation: the same texts and number of steps for all. The ways
+take turns; the median over the rounds is given, in seconds of the processor, which other jobs change little. The first
+epoch of a way whose trunk is frozen in part runs that part, once; later ones find it kept.
 """
 
 from __future__ import annotations
@@ -65,11 +65,14 @@ def trainer(dataset: Dataset) -> float:
     tokenizer: Any = library.AutoTokenizer.from_pretrained(str(files()))
     model = library.AutoModelForSequenceClassification.from_pretrained(str(files()), num_labels=len(dataset.classes))
     encoded = tokenizer([dataset.load(sample).text for sample in dataset.samples], truncation=True, max_length=256)
-    rows = [{"input_ids": ids, "attention_mask": mask, "labels": label} for ids, mask, label in zip(
-        encoded["input_ids"], encoded["attention_mask"], dataset.targets().tolist(), strict=True)]  # fmt: skip
+    columns = encoded["input_ids"], encoded["attention_mask"], dataset.targets().tolist()
+    names = ("input_ids", "attention_mask", "labels")
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
-        asked = library.TrainingArguments(folder, num_train_epochs=1, per_device_train_batch_size=32, learning_rate=1e-4,
-                                          use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True)  # fmt: skip
+        asked = library.TrainingArguments(
+            folder, num_train_epochs=1, per_device_train_batch_size=32, learning_rate=1e-4, use_cpu=True,
+            report_to="none", save_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
         loop = library.Trainer(model, asked, library.DataCollatorWithPadding(tokenizer), rows)
         began = time.process_time()
         loop.train()

@@ -39,7 +39,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tickets.csv").write_text("\n".join([tickets[0], *tickets[1::4]]) + "\n", encoding="utf-8")
     (tmp_path / "new_tickets.txt").write_text("Where is my parcel?\nI cannot log in.\n", encoding="utf-8")
     quick, make = {"strategy": "lp_ft(head_epochs=1, epochs=1)"}, recipe.make
-    monkeypatch.setattr("graft.api.make_recipe", lambda record: make({**quick, **trunk(record), **record}))
+    for module in ("api", "planning"):
+        patched = lambda record: make({**quick, **trunk(record), **record})  # noqa: E731
+        monkeypatch.setattr(f"graft.{module}.make_recipe", patched)
     return tmp_path
 
 

@@ -17,7 +17,7 @@ LAYERS = (
     {"backbones", "data", "tasks", "terms", "probes", "ranking"},
     {"strategies", "features", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
-    | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake"},
+    | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"},
     {"api"},
     {"cli"},
 )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graft import augment, build, optim, registry, run, zoo
-from graft.clock import seconds
+from graft import build, run, zoo
 from graft.console import Console
 from graft.data._audit import audit, unreadable
-from graft.data._sniff import open_data
+from graft.data._sniff import open_data, with_columns
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError, did_you_mean
 from graft.features import Feed
 from graft.intake import pool_of
 from graft.job import Job, figures_json
 from graft.paired import folds
+from graft.planning import PRETRAIN, is_text, of_words, plan, recipe_of
 from graft.pretrained import export_trunk
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
@@ -28,37 +27,15 @@ from graft.trials import Trials, Way
 from graft.types import Dataset, Issue, Json, Predictions, Recipe
 from graft.verdict import compared
 
-PRETRAIN = {
-    "backbone": "small",
-    "strategy": "full(epochs=30, lr=0.1, head_lr=0.1)",
-    "head": "linear(standardize=False)",
-    "optimizer": "sgd",
-    "schedule": "one_cycle",
-    "weight_decay": 5e-4,
-    "label_smoothing": 0.1,
-    "batch_size": 128,
-    "clip": 0.0,
-    "ema": 0.999,
-    "valid": 0.05,
-    "test": 0.0,
-}  # Smith & Topin 2018; Goyal et al. 2017
-PRETRAIN_TEXT = {
-    "backbone": "bert",
-    "task": "mlm",
-    "optimizer": "adamw",
-    "schedule": "cosine(warmup=0.1)",
-    "weight_decay": 0.01,
-    "batch_size": 32,
-    "ema": 0.99,
-    "valid": 0.05,
-    "test": 0.0,
-}  # Devlin et al. 2019, but for the cosine
 OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
 
 
 def fit(
     data: str | None = None,
     *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
     recipe: Recipe | str | Path | None = None,
     out: str | None = None,
     resume: bool = False,
@@ -68,10 +45,11 @@ def fit(
 ) -> Json:
     """Adapt a pretrained model to labelled data; returns the run's result, which is also in its result.json.
 
-    `options` are the fields of Recipe. With `resume`, the run in `out` is started, continued, or said to be done.
+    `text`, `label` and `pair` name columns, as data.csv(text='body') does. `options` are the fields of Recipe. With
+    `resume`, the run in `out` is started, continued, or said to be done.
     Raises UsageError, DataError, MissingExtra, ResourceError, IntegrityError, Interrupted.
     """
-    asked = _recipe(data, recipe, options)
+    asked = recipe_of(data, recipe, options, text=text, label=label, pair=pair)
     plan(asked)
     folder = _claim(asked, out, resume)
     if resume and (folder / "result.json").exists():
@@ -86,6 +64,9 @@ def fit(
 def rank(
     data: str,
     *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
     backbones: Sequence[str] = (),
     console: Console | None = None,
     seed: int = 0,
@@ -97,6 +78,7 @@ def rank(
     The test part that `fit` with the same seed, test and sealed would seal is left out. Raises UsageError, DataError,
     MissingExtra.
     """
+    data = with_columns(data, text=text, label=label, pair=pair)
     asked = {"data": data, "strategy": AUTO, "backbone": " + ".join(backbones) or AUTO, "seed": seed, "test": test}
     recipe = make_recipe({**asked, "sealed": sealed})
     plan(recipe)
@@ -112,6 +94,9 @@ def compare(
     data: str,
     *,
     strategies: Sequence[str],
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
     backbones: Sequence[str] = (),
     console: Console | None = None,
     **options: Any,
@@ -123,6 +108,7 @@ def compare(
     if not strategies or AUTO in strategies:
         what = "auto chooses among ways, and is none itself" if strategies else "there is nothing to compare"
         raise UsageError(what, "name the ways to compare: --strategy ridge --strategy lp_ft")
+    data = with_columns(data, text=text, label=label, pair=pair)
     said = {key: value for key, value in options.items() if value is not None}
     base = make_recipe({**said, "data": data, "strategy": AUTO, "backbone": " + ".join(backbones) or AUTO})
     for way in _ways(base, strategies, "image"):
@@ -146,16 +132,19 @@ def _ways(base: Recipe, strategies: Sequence[str], modality: str) -> list[Way]:
             for trunk in zoo.trunks(asked) for strategy in dict.fromkeys(strategies)]  # fmt: skip
 
 
-def pretrain(data: str, **options: Any) -> Json:
+def pretrain(
+    data: str, *, text: str | None = None, label: str | None = None, pair: str | None = None, **options: Any
+) -> Json:
     """Train a trunk by the same loop, without anything to transfer it to yet; `options` are those of `fit`.
 
     Of images: from random weights, and it is written beside the run as trunk.safetensors + .json. Of texts: by guessing
     hidden words (labels are ignored), from random weights or, with a `backbone` that has some, from its own. Every run
     is a trunk, too: trained:<its folder>. Raises what `fit` raises.
     """
+    data = with_columns(data, text=text, label=label, pair=pair)
     said = {key: value for key, value in options.items() if value is not None}
-    if _is_text(data, said):
-        return fit(data, controls=False, **_of_words(said))
+    if is_text(data, said):
+        return fit(data, controls=False, **of_words(said))
     said = {**PRETRAIN, **said}
     said["backbone"] = str(parse(str(said["backbone"])).with_options(pretrained=False))
     result = fit(data, controls=False, **said)
@@ -164,28 +153,18 @@ def pretrain(data: str, **options: Any) -> Json:
     return result
 
 
-def _is_text(data: str, said: Json) -> bool:
-    """As the task says; without one, as the data are."""
-    task = parse(said.get("task", AUTO)).name
-    return open_data(data).modality == "text" if task == AUTO else task == "mlm"
-
-
-def _of_words(said: Json) -> Json:
-    """The options of a run that guesses words: a trunk that has learned something goes on more slowly."""
-    trunk = parse(str(said.get("backbone", PRETRAIN_TEXT["backbone"])))
-    scratch = trunk.name == PRETRAIN_TEXT["backbone"] or trunk.options.get("pretrained") is False
-    strategy = str(said.get("strategy", "full(epochs=3, lr=5e-4, head_lr=5e-4)" if scratch else "full(epochs=3)"))
-    if parse(strategy).name == AUTO or build.is_probe(strategy):
-        what = f"{parse(strategy).name} is no way to pretrain a trunk: all of it has to move"
-        raise UsageError(what, "--strategy full, or leave it out")
-    asked = {**PRETRAIN_TEXT, **said, "strategy": strategy}
-    return asked if parse(asked["task"]).name != AUTO else {**asked, "task": PRETRAIN_TEXT["task"]}
-
-
-def predict(folder: str | Path, data: str, *, device: str = "auto") -> tuple[list[Json], list[Issue]]:
+def predict(
+    folder: str | Path,
+    data: str,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+    device: str = "auto",
+) -> tuple[list[Json], list[Issue]]:
     """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
     loaded = run.load(Path(folder))
-    dataset = audit(open_data(data))
+    dataset = audit(open_data(with_columns(data, text=text, label=label, pair=pair)))
     rows = loaded.task.rows(_predictions(loaded, dataset, device), dataset)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
@@ -193,9 +172,18 @@ def predict(folder: str | Path, data: str, *, device: str = "auto") -> tuple[lis
     return [*named, *failed], list(dataset.issues)
 
 
-def evaluate(folder: str | Path, data: str, *, device: str = "auto") -> Json:
+def evaluate(
+    folder: str | Path,
+    data: str,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+    device: str = "auto",
+) -> Json:
     """Figures with intervals of a run on labelled data; what these share with the run's own data is said."""
     loaded = run.load(Path(folder))
+    data = with_columns(data, text=text, label=label, pair=pair)
     dataset = _same_classes(audit(open_data(data)), loaded.classes)
     seen = _seen_before(loaded.folder, dataset)
     if "test" in seen:
@@ -213,67 +201,7 @@ def evaluate(folder: str | Path, data: str, *, device: str = "auto") -> Json:
     }
 
 
-# -------------------------------------------------------------------------------------------------------- planning
-
-
-def plan(recipe: Recipe) -> None:
-    """Find every name and try every option before the data are read, so that a typo costs a second."""
-    trunks = zoo.trunks(recipe.backbone) if recipe.strategy == AUTO else [recipe.backbone]
-    trunks = [zoo.one_trunk(trunk) for trunk in trunks if trunk != AUTO]
-    build.check_strategy(recipe)
-    recipe = replace(recipe, task="classification") if recipe.task == AUTO else recipe
-    plugins = [*(("backbone", trunk) for trunk in trunks), ("task", recipe.task)]
-    for kind, text in [*plugins, *(("term", term) for term in recipe.terms)]:
-        asked, leading = parse(text), (None,) if kind == "term" else ()
-        plugin = registry.find(kind, asked.name)
-        if kind != "task":  # its general options are tried below
-            asked.check(plugin, *leading)
-    precision(recipe.precision, pick(recipe.device))
-    optim.check(recipe.optimizer, recipe.schedule)
-    augment.check(recipe.augment, recipe.mix)
-    build.task(recipe, ("a", "b"), (1, 1))
-    _check_numbers(recipe)
-
-
-def _check_numbers(recipe: Recipe) -> None:
-    if recipe.batchnorm not in ("auto", "train", "eval"):
-        raise UsageError(f"there is no batchnorm '{recipe.batchnorm}'", "choose from: auto, train, eval")
-    for name, least in (
-        ("batch_size", 1),
-        ("accumulate", 1),
-        ("views", 0),
-        ("clip", 0),
-        ("ema", 0),
-        ("weight_decay", 0),
-    ):
-        if getattr(recipe, name) < least:
-            raise UsageError(f"{name} is {getattr(recipe, name)}", f"{name} must be at least {least}")
-    if recipe.patience is not None and recipe.patience < 1:
-        raise UsageError(f"patience is {recipe.patience}", "an epoch at least: --patience 3")
-    if recipe.ema >= 1:
-        raise UsageError(f"ema is {recipe.ema}", "a decay lies below 1, for example --ema 0.99")
-    seconds(recipe.budget)
-    if not 0 <= recipe.epsilon < 100:
-        raise UsageError(f"epsilon is {recipe.epsilon}", "points of accuracy: --epsilon 0.3")
-    if not (0 <= recipe.valid < 1 and 0 <= recipe.test < 1 and recipe.valid + recipe.test <= 0.9):
-        what = f"valid={recipe.valid} and test={recipe.test} are not shares that leave enough to train on"
-        raise UsageError(what, "--valid 0.15 --test 0.15")
-
-
-def _recipe(data: str | None, recipe: Recipe | str | Path | None, options: Json) -> Recipe:
-    """Defaults, then the recipe file, then what was said on top of it."""
-    base = recipe.json() if isinstance(recipe, Recipe) else _read_recipe(Path(recipe)) if recipe else {}
-    said = {key: value for key, value in options.items() if value is not None}
-    return make_recipe({**base, **said, **({"data": data} if data else {})})
-
-
-def _read_recipe(path: Path) -> Json:
-    if not path.is_file():
-        raise UsageError(f"there is no recipe {path}", "give the recipe.json of a run")
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise UsageError(f"{path} is not a recipe", "give the recipe.json of a run")
-    return record
+# ------------------------------------------------------------------------------------------------------ the run folder
 
 
 def _claim(recipe: Recipe, out: str | None, resume: bool) -> Path:

@@ -39,6 +39,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but erro
 Run = Annotated[str, typer.Argument(help="a folder that `graft fit` made")]
 Data = Annotated[str, typer.Argument(help="a folder, a file, a .csv or .jsonl, or a data set by name")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+TextColumn = Annotated[str | None, typer.Option("--text", help="the column of a table that holds the texts")]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="the column of a table that holds the labels")]
+PairColumn = Annotated[str | None, typer.Option("--pair", help="the column of the second texts, if there are pairs")]
 
 
 def with_recipe(verb: Callable[..., None]) -> Callable[..., None]:
@@ -81,6 +84,9 @@ def emit(value: Any) -> None:
 @with_recipe
 def fit(
     data: Annotated[str | None, typer.Argument(help="a folder, a .csv or .jsonl file, or a data set by name")] = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
     recipe: Annotated[str | None, typer.Option(help="a recipe.json to repeat; flags change its values")] = None,
     out: Out = None,
     resume: Resume = False,
@@ -92,6 +98,7 @@ def fit(
     from graft import api
 
     console = Console(quiet=quiet)
+    options |= {"text": text, "label": label, "pair": pair}
     result = api.fit(data, recipe=recipe, out=out, resume=resume, console=console, **options)
     _done(result, console, as_json)
 
@@ -104,12 +111,13 @@ Backbones = Annotated[
 @app.command()
 def rank(
     data: Data,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
     backbones: Backbones = None,
     seed: Annotated[int, typer.Option(help="of the split: the test part that `fit` would seal is left out")] = 0,
     test: Annotated[float, typer.Option(help="share that is left out, where the data have no test part")] = 0.15,
-    sealed: Annotated[
-        str | None, typer.Option(help="the given part to leave out, if it is not called test")
-    ] = None,
+    sealed: Annotated[str | None, typer.Option(help="the given part to leave out, if it is not called test")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -117,7 +125,10 @@ def rank(
     from graft import api, tables
 
     console = Console(quiet=quiet)
-    result = api.rank(data, backbones=backbones or (), console=console, seed=seed, test=test, sealed=sealed)
+    trunks = backbones or ()
+    result = api.rank(
+        data, text=text, label=label, pair=pair, backbones=trunks, console=console, seed=seed, test=test, sealed=sealed
+    )
     _table(result, tables.ranking(result["trunks"]), as_json)
 
 
@@ -127,6 +138,9 @@ def compare(
     data: Data,
     strategy: Annotated[list[str], typer.Option(help="a strategy or a probe; may be given several times")],
     backbone: Backbones = None,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **options: Any,
@@ -135,6 +149,7 @@ def compare(
     from graft import api, tables
 
     console = Console(quiet=quiet)
+    options |= {"text": text, "label": label, "pair": pair}
     result = api.compare(data, strategies=strategy, backbones=backbone or (), console=console, **options)
     _table(result, tables.comparison(result["ways"]), as_json)
 
@@ -143,6 +158,9 @@ def compare(
 @with_recipe
 def pretrain(
     data: Data,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
     out: Out = None,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -153,27 +171,44 @@ def pretrain(
     from graft import api
 
     console = Console(quiet=quiet)
+    options |= {"text": text, "label": label, "pair": pair}
     result = api.pretrain(data, out=out, resume=resume, console=console, **options)
     _done(result, console, as_json)
 
 
 @app.command()
-def predict(run: Run, data: Data, as_json: AsJson = False, device: Device = "auto") -> None:
+def predict(
+    run: Run,
+    data: Data,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
     """Labels and probabilities for new files; what cannot be read is listed, never guessed."""
     from graft import api
 
-    rows, issues = api.predict(run, data, device=device)
+    rows, issues = api.predict(run, data, text=text, label=label, pair=pair, device=device)
     for row in rows:
         emit(row) if as_json else typer.echo(_line(row))
     Console().issues(issues)
 
 
 @app.command()
-def evaluate(run: Run, data: Data, as_json: AsJson = False, device: Device = "auto") -> None:
+def evaluate(
+    run: Run,
+    data: Data,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
     """Figures with 95 % intervals of a run on other labelled data."""
     from graft import api
 
-    result = api.evaluate(run, data, device=device)
+    result = api.evaluate(run, data, text=text, label=label, pair=pair, device=device)
     Console().evaluated(result)
     if as_json:
         emit(result)

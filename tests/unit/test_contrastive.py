@@ -149,6 +149,16 @@ def test_other_labels_than_classes_are_refused(targets: object) -> None:
 
 
 def test_mistakes_are_said_before_the_trunk_moves() -> None:
-    for head, options in [(nn.Linear(20, 6), {"temperature": 0.0}), (heads.mlp(20, 6, hidden=(8,)), {})]:
+    flat = nn.Linear(20, 6)
+    for head, options in [(flat, {"temperature": 0.0}), (flat, {"last": 0}), (heads.mlp(20, 6, hidden=(8,)), {})]:
         with pytest.raises(UsageError):
             next(contrastive(Model(linear_trunk(), head), **options))
+
+
+@pytest.mark.parametrize(("stages", "last", "moving"), [(1, None, 1), (2, None, 1), (7, None, 3), (7, 7, 7), (7, 2, 2)])
+def test_the_upper_half_moves_unless_told_otherwise(stages: int, last: int | None, moving: int) -> None:
+    info = linear_trunk().info
+    backbone = Backbone(info, [nn.Linear(20, 20) for _ in range(stages)], Plain(), lambda inputs: Features(inputs.x))
+    phase = next(contrastive(Model(backbone, nn.Linear(20, 6)), last=last))
+    ours = {id(p) for stage in list(backbone.stages)[stages - moving :] for p in stage.parameters()}
+    assert {id(p) for group in phase.groups for p in group.params} == ours

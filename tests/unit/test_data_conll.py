@@ -61,6 +61,13 @@ def test_a_folder_of_parts(tmp_path):
     assert len(conll(str(tmp_path / "d"))) == 6
 
 
+def test_one_file_is_no_part_whatever_it_is_called(tmp_path):
+    for name in ("emerging.dev.conll", "test.conll", "wnut17train.conll"):
+        (tmp_path / name).write_text(NEWS)
+        assert {s.split for s in conll(str(tmp_path / name)).samples} == {None}
+    assert {s.split for s in conll(str(tmp_path)).samples} == {"train", "valid", "test"}
+
+
 def test_tags_of_annotators_who_disagree(tmp_path):
     """WNUT 17 has them in its .conll, and what they agreed upon in its .annotated file."""
     path = write(tmp_path, "Boro\tB-location,B-group\nwon\tO\n\nUp\tO\n", "x.test.conll")

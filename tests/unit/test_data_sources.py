@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graft.data._sniff import open_data
+from graft.data._sniff import open_data, with_columns
 from graft.data.digits import digits
 from graft.data.hub import hub
 from graft.data.torchvision import torchvision
@@ -80,12 +80,35 @@ def test_folders_with_images_are_images_whatever_else_they_hold(flowers):
     assert open_data(str(flowers)).modality == "image"
 
 
-def test_a_folder_of_tables_names_one(tmp_path):
-    (tmp_path / "train.tsv").write_text("text\tlabel\na\tx")
+@pytest.mark.parametrize("name", ["reviews.tsv", "test.tsv"])
+def test_a_folder_of_tables_without_a_part_to_train_on_names_one(tmp_path, name):
+    (tmp_path / name).write_text("text\tlabel\na\tx")
     (tmp_path / "readme.txt").write_text("x")
     with pytest.raises(DataError) as caught:
         open_data(str(tmp_path))
-    assert "train.tsv" in caught.value.hint
+    assert name in caught.value.hint
+
+
+def test_columns_as_flags_say_them_become_options(flowers):
+    table = "flowers/t.csv"
+    assert with_columns(table) == with_columns(table, text=None) == table
+    assert with_columns(table, text="a", label="b") == "flowers/t.csv(text='a', label='b')"
+    assert with_columns("csv:t.csv(kind='class')", pair="b") == "csv:t.csv(kind='class', pair='b')"
+    assert with_columns("t.csv(text='a')", text="a") == "t.csv(text='a')"
+    assert with_columns("flowers/", label="it's (so)") == """flowers(label="it's (so)")"""
+    assert len(open_data(with_columns(table, label="species"))) == 2
+    with pytest.raises(UsageError) as caught:
+        with_columns("t.csv(text='a')", text="b")
+    assert "--text is 'b', but the data say text='a'" in caught.value.what and "t.csv(text='b')" in caught.value.hint
+    with pytest.raises(UsageError, match="folder:flowers"):
+        open_data(with_columns("flowers", text="a"))
+
+
+def test_names_of_files_and_columns_may_have_brackets(tmp_path):
+    (tmp_path / "t (1).csv").write_text("body (:,what)\na,x\nb,y\n")
+    for text in ("body (:", "what)"):
+        found = open_data(with_columns(str(tmp_path / "t (1).csv"), text=text))
+        assert found.kind == "none" and len(found) == 2
 
 
 def test_options_of_texts(tmp_path):

@@ -118,6 +118,13 @@ def test_sst2_has_no_header_and_commas_in_its_texts(tmp_path):
     assert [s.key for s in found.samples] == ["row 1", "row 2", "row 3", "row 4"]
     issue = codes(found)["no-header"]
     assert issue.severity == "note" and "column 1 is read as the text, 2 as the label" in issue.what
+    named = csv(str(tmp_path / "train.tsv"), text="1", label="2")  # "1" also stands in the first row
+    assert labels(named) == labels(found) and texts(named) == texts(found)
+
+
+def test_a_header_of_numbers_is_a_header_where_it_is_asked_for(tmp_path):
+    found = csv(rows(tmp_path, "0,1", "good,x", "bad,y"), text="0", label="1")
+    assert texts(found) == ["good", "bad"] and not found.issues
 
 
 def test_ag_news_has_no_header(tmp_path):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graft import api, build, cli, run
+from graft import api, build, cli, planning, run
 from graft.backbones._tokens import Tokens
 from graft.backbones.bert import bert
 from graft.console import Console
@@ -339,7 +339,7 @@ def test_rates_from_scratch_and_for_a_trunk_that_has_learned(monkeypatch: pytest
     scratch, more, blank = asked
     assert scratch["backbone"] == "bert" and "5e-4" in scratch["strategy"] and scratch["task"] == "mlm"
     assert more["backbone"] == "minilm" and more["strategy"] == "full(epochs=3)" and "5e-4" in blank["strategy"]
-    recipe = api._recipe(str(corpus), None, more)
+    recipe = planning.recipe_of(str(corpus), None, more)
     assert recipe.schedule == "cosine(warmup=0.1)" and recipe.label_smoothing == 0 and recipe.weight_decay == 0.01
     build.check_strategy(recipe)
 

@@ -21,7 +21,7 @@ import numpy as np
 from graft.data import _copies, _groups, _kinds, _text, _text_copies
 from graft.data._image import Decoded, decode
 from graft.errors import DataError
-from graft.types import Dataset, Issue, Raw, Sample, UnreadableSample
+from graft.types import Dataset, Issue, Raw, Sample, Text, UnreadableSample
 
 Progress = Callable[[int, int], None]
 _CHUNK = 32
@@ -98,6 +98,8 @@ def _no_labels(dataset: Dataset) -> DataError:
 
 
 def _hint(dataset: Dataset) -> str:
+    if dataset.samples and isinstance(dataset.samples[0].source, Text) and dataset.samples[0].source.words:
+        return "write a tag behind each word: Oslo B-place"
     column = "text" if dataset.modality == "text" else "path"
     return f"make one folder per class, or give a table with the columns {column} and label"
 

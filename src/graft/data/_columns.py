@@ -74,7 +74,7 @@ def missing(table: Table, role: str, word: str) -> DataError:
     first = "text,label" if role == "text" else "path,label"
     return DataError(
         f"{table.path} has no column '{word}'; its columns are: {have}",
-        f"name it: {table.path.name}({role}={example!r}), or begin the file with the line {first}",
+        f"name it: {table.name}({role}={example!r}), or begin the file with the line {first}",
     )
 
 
@@ -147,11 +147,14 @@ def headless(records: Sequence[Sequence[str]], wanted: Wanted) -> Guess | None:
     header = [cell.strip() for cell in records[0]]
     asked = [name for role, names in wanted.items() if role != "kind" for name in _listed(names)]
     known = {*_NUMBERING, *(word for words in (*IMAGE.values(), *TEXT.values()) for word in words)} - {""}
-    if any(name in header for name in asked) or any(normal(cell) in known for cell in header):
+    numbers = bool(asked) and all(map(str.isdigit, asked))  # a label of the first row can be one of them
+    if any(name in header for name in asked) and not (numbers and not all(map(str.isdigit, header))):
+        return None
+    if any(normal(cell) in known for cell in header):
         return None
     rows = [record for record in records if len(record) == len(header)]
     columns = [[cell.strip() for cell in cells] for cells in zip(*rows, strict=True)]
-    if asked and not all(name.isdigit() and 0 < int(name) <= len(header) for name in asked):
+    if asked and not (numbers and all(0 < int(name) <= len(header) for name in asked)):
         return None
     if wanted.get("image") or any(_names_images(cells) for cells in columns):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ SPLITS = {
     "train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid",
     "test": "test", "testing": "test",
 }  # fmt: skip
+TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}  # suffix -> what reads it
 _JUNK = frozenset(["__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "__pycache__"])
 
 
@@ -34,6 +36,12 @@ def is_junk(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGES
+
+
+def part_of(name: str) -> str | None:
+    """Which part a file is, by the last word of its name that says so: reviews_train.csv, emerging.dev.conll."""
+    words = re.split(r"[^a-z]+", os.path.splitext(name)[0].lower())
+    return next((SPLITS[word] for word in reversed(words) if word in SPLITS), None)
 
 
 def readable(name: str) -> str:

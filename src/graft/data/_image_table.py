@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 
 from graft.data import _columns, _labels
-from graft.data._files import image_files
-from graft.data._table import Table, Wanted
-from graft.types import Dataset, Sample
+from graft.data._table import Rows, Table, Wanted
+from graft.types import Sample
 
 
-def build(table: Table, wanted: Wanted) -> Dataset:
+def read(table: Table, wanted: Wanted) -> Rows:
     """Rows -> samples. Raises DataError for a missing column, or when no row can be used."""
     roles = _columns.IMAGE
     image = _columns.column(table, wanted, "image", roles["image"])
@@ -31,7 +30,7 @@ def build(table: Table, wanted: Wanted) -> Dataset:
             samples.append(Sample(key, source, label, *sides.of(cells)))
     if not samples:
         raise table.nothing("image")
-    return image_files(table.path.name, samples, table.found(), root, labels.kind)
+    return Rows("image", labels.kind, (image, *labels.columns), samples)
 
 
 def _checked(table: Table, number: int, text: str, root: Path) -> Path | None:

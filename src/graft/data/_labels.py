@@ -77,7 +77,7 @@ def _kind(table: Table, column: str) -> str:
     if column not in table.floats and (len(set(cells)) <= _MANY or not any("." in cell for cell in cells)):
         return "class"
     what = f"column '{column}' holds numbers, and is read as a number to be predicted"
-    hint = f"if they are classes: {table.path.name}(label={column!r}, kind='class')"
+    hint = f"if they are classes: {table.name}(label={column!r}, kind='class')"
     table.issues.append(Issue("number-label", "note", what, (), hint))
     return "number"
 

@@ -8,15 +8,13 @@ import re
 from pathlib import Path
 
 from graft import registry, spec
-from graft.data._files import is_image, is_junk
+from graft.data._files import TABLES, is_image, is_junk, part_of
 from graft.errors import DataError, UsageError
 from graft.spec import Spec
 from graft.types import Dataset
 
-_TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _TEXTS = {".txt": "lines", ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".bio2": "conll"}
 _PEEK = 1 << 20  # bytes of a JSON file that show what it is
-_WITH_OPTIONS = re.compile(r"(?P<path>.+?)(?P<call>\((?:[^()]|\([^()]*\))*\))", re.DOTALL)  # labels=('a', 'b') too
 
 
 def open_data(text: str) -> Dataset:
@@ -25,15 +23,45 @@ def open_data(text: str) -> Dataset:
     return found.bind(registry.find("reader", found.name))  # type: ignore[no-any-return]
 
 
+def with_columns(data: str, /, **columns: str | None) -> str:
+    """The same data with more options of its reader: data.csv, text="body" -> data.csv(text='body').
+
+    None is nothing said. Raises UsageError where the data name another column already.
+    """
+    said = {role: name for role, name in columns.items() if name is not None}
+    if not said:
+        return data
+    path, call = _cut(data.strip())
+    options = spec.parse(f"options{call}").options
+    for role in said:
+        if options.get(role, said[role]) != said[role]:
+            what = f"--{role} is {said[role]!r}, but the data say {role}={options[role]!r}"
+            raise UsageError(what, f"say it once: {path}({role}={said[role]!r})")
+    return str(Spec(path.rstrip("/") or path, None, options).with_options(**said))
+
+
+def without_options(data: str) -> str:
+    """The path or name alone: data.csv(text='body') -> data.csv."""
+    return _cut(data.strip())[0]
+
+
 def _as_path(text: str) -> Spec | None:
     """`data.csv(label='species')`: the options count only when the text as a whole is no path."""
     if _exists(text):
         return Spec(_reader(Path(text).expanduser()), text)
-    match = _WITH_OPTIONS.fullmatch(text)
-    if match is None or not _exists(match["path"]):
+    path, call = _cut(text)
+    if not call or not _exists(path):
         return None
-    options = spec.parse(f"options{match['call']}").options
-    return Spec(_reader(Path(match["path"]).expanduser()), match["path"], options)
+    return Spec(_reader(Path(path).expanduser()), path, spec.parse(f"options{call}").options)
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """What stands before the options, and these: the longest path that exists, for names may have brackets, too."""
+    if _exists(text) or not text.endswith(")") or "(" not in text:
+        return text, ""
+    places = [match.start() for match in re.finditer(r"\(", text)]
+    at = next((place for place in reversed(places) if _exists(text[:place])), places[0])
+    return text[:at], text[at:]
 
 
 def _exists(text: str) -> bool:
@@ -47,10 +75,10 @@ def _reader(path: Path) -> str:
     if path.is_dir():
         return _folder_reader(path)
     suffix = path.suffix.lower()
-    known = {**_TABLES, **_TEXTS}.get(suffix) or ("folder" if is_image(path.name) else "")
+    known = {**TABLES, **_TEXTS}.get(suffix) or ("folder" if is_image(path.name) else "")
     if known or suffix == ".json":
         return known or _json_reader(path)
-    raise DataError(f"{path} is neither a folder, an image, a text nor a table ({', '.join(_TABLES)})",
+    raise DataError(f"{path} is neither a folder, an image, a text nor a table ({', '.join(TABLES)})",
                     "give a folder with one folder per class, or a table with the columns path or text, and label"
                     )  # fmt: skip
 
@@ -65,12 +93,19 @@ def _folder_reader(path: Path) -> str:
                 return "folder"
             suffix = os.path.splitext(name)[1].lower()
             top = Path(here) == path
-            if suffix == ".txt" or (top and suffix in (*_TABLES, *_TEXTS)):
-                seen.setdefault(_TABLES.get(suffix, _TEXTS.get(suffix, "")), name)
+            if suffix == ".txt" or (top and suffix in (*TABLES, *_TEXTS)):
+                seen.setdefault(TABLES.get(suffix, _TEXTS.get(suffix, "")), name)
     table = seen.get("csv") or seen.get("jsonl")
     if table is not None:
-        raise DataError(f"{path} holds tables, and no images", f"give the table itself: {path / table}")
+        return _tables_reader(path, table)
     return "conll" if "conll" in seen else "texts" if "lines" in seen else "folder"
+
+
+def _tables_reader(path: Path, table: str) -> str:
+    """One data set where a table is named for its train part; else Graft cannot know which one is meant."""
+    if any(part_of(p.name) == "train" for p in path.iterdir() if p.suffix.lower() in TABLES):
+        return "tables"
+    raise DataError(f"{path} holds tables, and no images", f"give the table itself: {path / table}")
 
 
 def _json_reader(path: Path) -> str:
@@ -89,8 +124,7 @@ def _as_spec(text: str) -> Spec:
         return spec.parse(text)
     if re.match(r"[a-zA-Z]+://", text):
         raise DataError(f"web addresses are not fetched: {text}", "download and unpack it, then give the folder")
-    bare = _WITH_OPTIONS.fullmatch(text)
-    path = bare["path"] if bare else text
+    path = without_options(text)
     near = _sibling(path)
     if near or not text or re.search(r"[/\\]|^[.~]|\.\w{1,6}$", path):
         raise DataError(f"there is no folder or file '{path}'", near or _beside(path))

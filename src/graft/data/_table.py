@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from graft.errors import DataError, UsageError
-from graft.types import Issue
+from graft.types import Issue, Sample
 
 Row = tuple[int, Mapping[str, str]]  # the row's number in the file (as editors count), and its cells
 Wanted = Mapping[str, str | Sequence[str] | None]  # role -> a column's name; None: the usual ones
@@ -31,19 +32,21 @@ _REASONS = {
 
 @dataclass
 class Table:
-    """A table as read: its columns, its rows, and the rows that were no rows.
+    """A table as read: its columns, its rows, and the rows that were no rows. `name` is what options are given to.
 
     `lists`: cells that hold several values (of JSON), by row and column; such a cell is empty in `rows`.
     `floats`: columns where a number with a fraction stands (of JSON).
     """
 
     path: Path
+    name: str
     columns: Sequence[str]
     rows: Sequence[Row]
     issues: list[Issue] = field(default_factory=list)
     bad: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # code -> "row 7: why"
     lists: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
     floats: set[str] = field(default_factory=set)
+    headless: bool = False
 
     def cells(self, column: str) -> list[str]:
         """A column without the blanks around its cells."""
@@ -67,6 +70,15 @@ class Table:
 def _words(code: str, keys: list[str]) -> tuple[str, tuple[str, ...], str]:
     what, hint = _REASONS[code]
     return what, tuple(keys), hint
+
+
+class Rows(NamedTuple):
+    """The usable rows of a table. `columns` are those that were read: of the sample, its pair, and the labels."""
+
+    modality: str
+    kind: str
+    columns: tuple[str, ...]
+    samples: list[Sample]
 
 
 def table_file(path: str) -> Path:

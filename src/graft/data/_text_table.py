@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from graft.data import _columns, _labels, _text
-from graft.data._table import Table, Wanted
-from graft.types import Dataset, Issue, Sample, Text
+from graft.data import _columns, _labels
+from graft.data._table import Rows, Table, Wanted
+from graft.types import Issue, Sample, Text
 
 
-def build(table: Table, wanted: Wanted) -> Dataset:
+def read(table: Table, wanted: Wanted) -> Rows:
     """Rows -> samples with keys "row 7". Raises DataError for a missing column, or when no row can be used.
 
     A blank text is a sample all the same: the audit lists it, and a prediction names it.
@@ -29,8 +29,8 @@ def build(table: Table, wanted: Wanted) -> Dataset:
             samples.append(Sample(f"row {number}", one, label, *sides.of(cells)))
     if not samples:
         raise table.nothing("text")
-    root = table.path.resolve().parent
-    return _text.dataset(table.path.name, samples, table.found(), root, labels.kind)
+    used = (text, *([pair] if pair else []), *labels.columns)
+    return Rows("text", labels.kind, used, samples)
 
 
 def _no_labels(table: Table) -> list[Issue]:
@@ -39,5 +39,5 @@ def _no_labels(table: Table) -> list[Issue]:
     if not other:
         return []
     what = f"no column of {table.path.name} is called label; there are: {', '.join(table.columns[:20])}"
-    hint = f"if one holds the labels, name it: {table.path.name}(label={other[0][:40]!r})"
+    hint = f"if one holds the labels, name it: {table.name}(label={other[0][:40]!r})"
     return [Issue("no-label-column", "note", what, (), hint)]

@@ -6,13 +6,12 @@ on one side of every split. Tags of spans become IOB2.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from graft.data import _tags, _text
-from graft.data._files import SPLITS, is_junk, readable
+from graft.data._files import SPLITS, is_junk, part_of, readable
 from graft.errors import DataError
 from graft.types import Dataset, Issue, Sample, Text
 
@@ -31,7 +30,8 @@ def conll(path: str) -> Dataset:
     files = _files(root, path)
     issues: list[Issue] = []
     bad: list[str] = []
-    samples = [sample for file in files for sample in _sentences(file, issues, bad)]
+    splits = {file: _split_of(file.name) if root.is_dir() else None for file in files}  # one file alone is no part
+    samples = [sample for file in files for sample in _sentences(file, splits[file], issues, bad)]
     if bad:
         what = "lines that hold no word, no tag or several tags; their sentences are left out"
         issues.append(Issue("bad-row", "warning", what, tuple(bad), "write one word and one tag, or a blank line"))
@@ -63,9 +63,7 @@ def _within(path: Path, root: Path) -> bool:
 
 def _split_of(name: str) -> str | None:
     """train, dev or test as a word of the name, else anywhere in it: "wnut17train.conll"."""
-    lowered = name.lower()
-    words = [SPLITS[word] for word in re.split(r"[^a-z]+", lowered) if word in SPLITS]
-    return words[-1] if words else next((SPLITS[part] for part in _PARTS if part in lowered), None)
+    return part_of(name) or next((SPLITS[part] for part in _PARTS if part in name.lower()), None)
 
 
 # ---------------------------------------------------------------------------------------------------------- sentences
@@ -82,7 +80,7 @@ class _Sentence:
     spoiled: bool = False
 
 
-def _sentences(file: Path, issues: list[Issue], bad: list[str]) -> Iterator[Sample]:
+def _sentences(file: Path, split: str | None, issues: list[Issue], bad: list[str]) -> Iterator[Sample]:
     """A sentence with a line that cannot be understood is left out as a whole: it is not what was said."""
     name = readable(file.name)
     rows = [(number, _columns(line)) for number, line in _all_lines(file, issues)]
@@ -93,7 +91,7 @@ def _sentences(file: Path, issues: list[Issue], bad: list[str]) -> Iterator[Samp
         words = tuple(sentence.words)
         group = f"{name} document {sentence.document}" if sentence.document else None
         yield Sample(f"{name}:{sentence.at}", Text(" ".join(words), words=words),
-                     tuple(sentence.tags) if tagged else None, _split_of(name), group)  # fmt: skip
+                     tuple(sentence.tags) if tagged else None, split, group)  # fmt: skip
 
 
 def _all_lines(file: Path, issues: list[Issue]) -> Iterator[tuple[int, str]]:

@@ -31,7 +31,7 @@ def squad(path: str) -> Dataset:
     found = _Found()
     samples = _unique(_samples(_articles(path, _text.read_text(file, issues)), found))
     if not samples:
-        raise DataError(f"{path} holds no questions" + (f": {found.bad[0]}" if found.bad else ""), _HINT)
+        raise found.nothing(path)
     issues += found.issues()
     issues.append(_grouping(samples))
     kind = "answers" if any(sample.label is not None for sample in samples) else "none"
@@ -55,6 +55,13 @@ class _Found:
     bad: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+
+    def nothing(self, path: str) -> DataError:
+        """Why no question can be used."""
+        if self.absent:
+            what = f"no answer of {path} stands in its passage ({self.absent[0]}, and {len(self.absent) - 1} more)"
+            return DataError(what, "check that questions and passages belong together")
+        return DataError(f"{path} holds no questions" + (f": {self.bad[0]}" if self.bad else ""), _HINT)
 
     def issues(self) -> Iterator[Issue]:
         kinds = (

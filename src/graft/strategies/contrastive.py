@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graft import parts
@@ -21,18 +21,35 @@ from graft.types import Flow, Model, Phase, Step
 
 
 def contrastive(
-    model: Model, *, epochs: int = 3, lr: float | None = None, temperature: float = 0.1, probe: str = "logistic"
+    model: Model,
+    *,
+    epochs: int = 5,
+    lr: float | None = None,
+    temperature: float = 0.1,
+    last: int | None = None,
+    probe: str = "logistic",
 ) -> Flow:
     """For classes only: labels of another kind are a UsageError. The last epoch is kept, as the head comes later.
 
-    `lr`: of the trunk; its own rate, unless told otherwise. `probe`: what the head is solved by afterwards.
+    `last`: the k stages nearest to the head that move; None: the upper half of them, which costs half as much as all
+    and is as good. `lr`: its own rate, unless told otherwise. `probe`: what the head is solved by afterwards.
+
+    Raises UsageError for a head that no probe can solve and for a trunk without weights.
     """
     if not temperature > 0:
         raise UsageError(f"temperature={temperature} divides similarities", "choose a temperature above 0, such as 0.1")
     heads.last_linear(model.head)  # a head that no probe can solve is said before the trunk moves
-    trunk = parts.group(parts.stages(model), parts.rate(model, 1.0, lr))
+    trunk = parts.group(_upper(model, last), parts.rate(model, 1.0, lr))
     yield Phase("contrast", (trunk,), epochs, loss=_loss(temperature), pairs=True, select=False)
     yield from solved(model, probe=probe)
+
+
+def _upper(model: Model, last: int | None) -> list[nn.Module]:
+    """What moves: the last k stages, or half of them."""
+    found = parts.stages(model, last)
+    if not found:
+        raise UsageError(f"{model.backbone.info.source} has nothing to move", "choose a probe, such as logistic")
+    return found if last is not None else found[-max(1, len(found) // 2) :]
 
 
 def supervised(features: Tensor, targets: Tensor, temperature: float) -> Tensor:

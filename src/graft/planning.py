@@ -1,0 +1,122 @@
+"""What is asked, before any data are read: a recipe of all that was said, every name found, every option tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from graft import augment, build, optim, registry, zoo
+from graft.clock import seconds
+from graft.data._sniff import open_data, with_columns
+from graft.device import pick, precision
+from graft.errors import UsageError
+from graft.recipe import AUTO
+from graft.recipe import make as make_recipe
+from graft.spec import parse
+from graft.store import read_json
+from graft.types import Json, Recipe
+
+PRETRAIN = {
+    "backbone": "small",
+    "strategy": "full(epochs=30, lr=0.1, head_lr=0.1)",
+    "head": "linear(standardize=False)",
+    "optimizer": "sgd",
+    "schedule": "one_cycle",
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.1,
+    "batch_size": 128,
+    "clip": 0.0,
+    "ema": 0.999,
+    "valid": 0.05,
+    "test": 0.0,
+}  # Smith & Topin 2018; Goyal et al. 2017
+PRETRAIN_TEXT = {
+    "backbone": "bert",
+    "task": "mlm",
+    "optimizer": "adamw",
+    "schedule": "cosine(warmup=0.1)",
+    "weight_decay": 0.01,
+    "batch_size": 32,
+    "ema": 0.99,
+    "valid": 0.05,
+    "test": 0.0,
+}  # Devlin et al. 2019, but for the cosine
+
+
+def recipe_of(data: str | None, recipe: Recipe | str | Path | None, options: Json, **columns: str | None) -> Recipe:
+    """Defaults, then the recipe file, then what was said on top of it. Columns become options of the data."""
+    base = recipe.json() if isinstance(recipe, Recipe) else _read_recipe(Path(recipe)) if recipe else {}
+    said = {key: value for key, value in options.items() if value is not None}
+    named = data or str(base.get("data") or "")
+    return make_recipe({**base, **said, **({"data": with_columns(named, **columns)} if named else {})})
+
+
+def _read_recipe(path: Path) -> Json:
+    if not path.is_file():
+        raise UsageError(f"there is no recipe {path}", "give the recipe.json of a run")
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise UsageError(f"{path} is not a recipe", "give the recipe.json of a run")
+    return record
+
+
+def plan(recipe: Recipe) -> None:
+    """Find every name and try every option before the data are read, so that a typo costs a second."""
+    trunks = zoo.trunks(recipe.backbone) if recipe.strategy == AUTO else [recipe.backbone]
+    trunks = [zoo.one_trunk(trunk) for trunk in trunks if trunk != AUTO]
+    build.check_strategy(recipe)
+    recipe = replace(recipe, task="classification") if recipe.task == AUTO else recipe
+    plugins = [*(("backbone", trunk) for trunk in trunks), ("task", recipe.task)]
+    for kind, text in [*plugins, *(("term", term) for term in recipe.terms)]:
+        asked, leading = parse(text), (None,) if kind == "term" else ()
+        plugin = registry.find(kind, asked.name)
+        if kind != "task":  # its general options are tried below
+            asked.check(plugin, *leading)
+    precision(recipe.precision, pick(recipe.device))
+    optim.check(recipe.optimizer, recipe.schedule)
+    augment.check(recipe.augment, recipe.mix)
+    build.task(recipe, ("a", "b"), (1, 1))
+    _check_numbers(recipe)
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    if recipe.batchnorm not in ("auto", "train", "eval"):
+        raise UsageError(f"there is no batchnorm '{recipe.batchnorm}'", "choose from: auto, train, eval")
+    for name, least in (
+        ("batch_size", 1),
+        ("accumulate", 1),
+        ("views", 0),
+        ("clip", 0),
+        ("ema", 0),
+        ("weight_decay", 0),
+    ):
+        if getattr(recipe, name) < least:
+            raise UsageError(f"{name} is {getattr(recipe, name)}", f"{name} must be at least {least}")
+    if recipe.patience is not None and recipe.patience < 1:
+        raise UsageError(f"patience is {recipe.patience}", "an epoch at least: --patience 3")
+    if recipe.ema >= 1:
+        raise UsageError(f"ema is {recipe.ema}", "a decay lies below 1, for example --ema 0.99")
+    seconds(recipe.budget)
+    if not 0 <= recipe.epsilon < 100:
+        raise UsageError(f"epsilon is {recipe.epsilon}", "points of accuracy: --epsilon 0.3")
+    if not (0 <= recipe.valid < 1 and 0 <= recipe.test < 1 and recipe.valid + recipe.test <= 0.9):
+        what = f"valid={recipe.valid} and test={recipe.test} are not shares that leave enough to train on"
+        raise UsageError(what, "--valid 0.15 --test 0.15")
+
+
+def is_text(data: str, said: Json) -> bool:
+    """As the task says; without one, as the data are."""
+    task = parse(said.get("task", AUTO)).name
+    return open_data(data).modality == "text" if task == AUTO else task == "mlm"
+
+
+def of_words(said: Json) -> Json:
+    """The options of a run that guesses words: a trunk that has learned something goes on more slowly."""
+    trunk = parse(str(said.get("backbone", PRETRAIN_TEXT["backbone"])))
+    scratch = trunk.name == PRETRAIN_TEXT["backbone"] or trunk.options.get("pretrained") is False
+    strategy = str(said.get("strategy", "full(epochs=3, lr=5e-4, head_lr=5e-4)" if scratch else "full(epochs=3)"))
+    if parse(strategy).name == AUTO or build.is_probe(strategy):
+        what = f"{parse(strategy).name} is no way to pretrain a trunk: all of it has to move"
+        raise UsageError(what, "--strategy full, or leave it out")
+    asked = {**PRETRAIN_TEXT, **said, "strategy": strategy}
+    return asked if parse(asked["task"]).name != AUTO else {**asked, "task": PRETRAIN_TEXT["task"]}
