@@ -9,7 +9,7 @@ from typing import Any
 from graft import build, run, zoo
 from graft.console import Console
 from graft.data._audit import audit, unreadable
-from graft.data._sniff import open_data, with_columns
+from graft.data._sniff import open_data, with_columns, without_options
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError, did_you_mean
 from graft.features import Feed
@@ -84,6 +84,7 @@ def rank(
     plan(recipe)
     told = console or Console(quiet=True)
     pool = pool_of(recipe, told)
+    zoo.require_classes(pool, "the ranking")
     recipe = zoo.settled(recipe, pool)
     rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone, pool.modality), told)
     return {"data": data, "samples": len(pool), "best": rows[0]["backbone"], "trunks": rows,
@@ -118,6 +119,8 @@ def compare(
     zoo.require_enough(pool)
     base = zoo.settled(base, pool)
     ways = _ways(base, strategies, pool.modality)
+    for way in ways:
+        zoo.settled(way.recipe(base), pool)
     trials = Trials(base, pool, folds(pool, base.valid or 0.15, base.seed))
     for trunk in dict.fromkeys(way.backbone for way in ways):
         zoo.check_modality(trials.trunk(trunk).backbone.info, pool)
@@ -165,6 +168,7 @@ def predict(
     """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
     loaded = run.load(Path(folder))
     dataset = audit(open_data(with_columns(data, text=text, label=label, pair=pair)))
+    zoo.check_modality(loaded.model.backbone.info, dataset)
     rows = loaded.task.rows(_predictions(loaded, dataset, device), dataset)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
@@ -184,7 +188,9 @@ def evaluate(
     """Figures with intervals of a run on labelled data; what these share with the run's own data is said."""
     loaded = run.load(Path(folder))
     data = with_columns(data, text=text, label=label, pair=pair)
-    dataset = _same_classes(audit(open_data(data)), loaded.classes)
+    dataset = audit(open_data(data))
+    zoo.check_modality(loaded.model.backbone.info, dataset)
+    dataset = _same_classes(dataset, loaded)
     seen = _seen_before(loaded.folder, dataset)
     if "test" in seen:
         run.open_sealed(loaded.folder, f"graft evaluate {data}")
@@ -222,7 +228,7 @@ def _claim(recipe: Recipe, out: str | None, resume: bool) -> Path:
 
 def _check_out(recipe: Recipe, out: str | None) -> None:
     """A run is never written among somebody's own files."""
-    folder, data = Path(out or "runs").resolve(), Path(recipe.data)
+    folder, data = Path(out or "runs").resolve(), Path(without_options(recipe.data))
     if data.is_dir() and folder.is_relative_to(data.resolve()):
         raise UsageError(f"the run would be written into the data, {data}", "choose an --out outside of it")
     if out and folder.is_dir() and any(folder.iterdir()) and not any((folder / n).exists() for n in OURS):
@@ -241,8 +247,13 @@ def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictio
     return predict_rows(loaded.model.to(where), loaded.task, feed)
 
 
-def _same_classes(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
-    """The run's classes in the run's order; labels that it never saw are refused by name."""
+def _same_classes(dataset: Dataset, loaded: run.Loaded) -> Dataset:
+    """The run's classes in the run's order; labels that it never saw, or of another kind, are refused by name."""
+    classes, kind = loaded.classes, loaded.task.kind
+    if dataset.kind not in (kind, "none") and kind != "none":
+        words = zoo.LABELS
+        what = f"the run learns from {words[kind]}, and {dataset.name} has {words[dataset.kind]}"
+        raise DataError(what, "evaluate on labels of the same kind, or graft predict, which needs none")
     if dataset.kind != "none" and all(sample.label is None for sample in dataset.samples):
         raise DataError(f"{dataset.name} has no labels to compare with", "graft predict needs none")
     foreign = sorted(set(dataset.classes) - set(classes))

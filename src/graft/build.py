@@ -15,7 +15,7 @@ from typing import Any
 from graft import augment, registry
 from graft.backbones._tokens import Tokens
 from graft.device import seeded
-from graft.errors import UsageError, did_you_mean
+from graft.errors import DataError, UsageError, did_you_mean
 from graft.nn.fitted import Fitted
 from graft.nn.tied import Tied
 from graft.recipe import AUTO
@@ -37,7 +37,14 @@ def backbone(text: str, corpus: Corpus | None = None) -> Backbone:
 
 
 def corpus(dataset: Dataset) -> Corpus:
-    """The texts of the samples that may be learned from."""
+    """The texts of the samples that may be learned from. Raises DataError, when it is called, for other samples."""
+
+    def refused() -> Iterable[Raw]:
+        what = f"this trunk is for text, and {dataset.name} holds {dataset.modality} samples"
+        raise DataError(what, f"leave it out, or choose a trunk for {dataset.modality}: graft list backbone")
+
+    if dataset.modality != "text":
+        return refused
     return lambda: (dataset.load(sample) for sample in dataset.samples if sample.split not in ("valid", "test"))
 
 

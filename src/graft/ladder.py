@@ -27,7 +27,7 @@ from graft.contest import FIRST, Contest, too_little
 from graft.errors import DataError
 from graft.paired import SPLITS, Gain, Hits, mean, score, tied, without_peeking
 from graft.spec import parse
-from graft.trials import SCRATCH_PASSES, Way, epochs_for
+from graft.trials import SCRATCH_PASSES, Way, batch_for, epochs_for
 from graft.types import Json
 
 EVERYWHERE = ("centroid", "knn", "ridge", "logistic")  # on every trunk; cheapest first, and so they win ties
@@ -209,6 +209,8 @@ class Ladder:
             epochs, batch = self.contest.plan(trunk, trainings, within)
             rate = f"{3 * self.contest.trials.trunk(trunk).backbone.info.lr:g}"
             start = START if self.probing else f"head_epochs={epochs}"
+            if name == "contrastive":  # it learns from the other samples of its batch
+                batch = batch_for(2 * len(self.contest.trials.folds[0].train), self.contest.trials.recipe.batch_size)
             texts = [form.format(start=start, epochs=epochs, rate=rate) for form in forms]
             made += [Way(trunk, text, "last", ("l2_sp",), batch) for text in texts]
         return made

@@ -75,7 +75,7 @@ def plan(recipe: Recipe) -> None:
     precision(recipe.precision, pick(recipe.device))
     optim.check(recipe.optimizer, recipe.schedule)
     augment.check(recipe.augment, recipe.mix)
-    build.task(recipe, ("a", "b"), (1, 1))
+    build.task(recipe, ("O", "B-a"), (1, 1))  # names that every task takes, tags of words too
     _check_numbers(recipe)
 
 

@@ -44,17 +44,34 @@ def trunks(asked: str, modality: str = "image") -> tuple[str, ...]:
 def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     """What the data decide: the task where it was left open, and the trunk, which only the strategy auto leaves open.
 
-    Raises UsageError for a task that takes other labels than these.
+    Raises UsageError for a task, a probe or a mixing that takes other labels or samples than these.
     """
     task = build.TASKS[dataset.kind] if recipe.task == AUTO else recipe.task
-    takes = build.task_for(replace(recipe, task=task), dataset).kind
+    takes = build.task(replace(recipe, task=task), ("O", "B-a")).kind  # any classes: those of another kind may be none
     if takes == "none" and recipe.strategy == AUTO:
         raise UsageError(f"{parse(task).name} pretrains a trunk, and has nothing to choose by", "graft pretrain")
     if takes != dataset.kind:
         what = f"{parse(task).name} learns from {LABELS[takes]}, and {dataset.name} has {LABELS[dataset.kind]}"
         raise UsageError(what, f"--task {build.TASKS[dataset.kind]}")
+    _check_ways(recipe, dataset)
     trunk = DEFAULTS[dataset.modality] if recipe.backbone == AUTO and recipe.strategy != AUTO else recipe.backbone
     return replace(recipe, task=task, backbone=trunk)
+
+
+def _check_ways(recipe: Recipe, dataset: Dataset) -> None:
+    has = f"{dataset.name} has {LABELS[dataset.kind]}"
+    if recipe.strategy != AUTO and build.is_probe(recipe.strategy):
+        require_classes(dataset, recipe.strategy)
+    if recipe.mix is not None and (dataset.modality != "image" or dataset.kind != "class"):
+        what = f"mix={recipe.mix} blends images and their classes; {has}, and holds {dataset.modality} samples"
+        raise UsageError(what, "leave --mix out")
+
+
+def require_classes(dataset: Dataset, name: str) -> None:
+    """Raises UsageError where something that learns classes meets labels of another kind."""
+    if dataset.kind != "class":
+        what = f"{name} learns classes, and {dataset.name} has {LABELS[dataset.kind]}"
+        raise UsageError(what, "choose another strategy: lp_ft, or graft fit, which finds one")
 
 
 def one_trunk(asked: str) -> str:

@@ -41,6 +41,12 @@ def jsonl(root):
     return str(root / "t.jsonl")
 
 
+def tables(root):
+    for name in ("train", "dev"):
+        (root / f"{name}.csv").write_text("text,label\n" + "".join(f"{name} {i},{'ab'[i % 2]}\n" for i in range(4)))
+    return str(root)
+
+
 def digits(root):
     return None
 
@@ -88,7 +94,7 @@ def json_splits(root):
 
 
 EXAMPLES = {"folder": folder, "csv": csv, "jsonl": jsonl, "digits": digits, "torchvision": torchvision, "texts": texts,
-            "lines": lines, "conll": conll, "squad": squad, "json_splits": json_splits}  # fmt: skip
+            "lines": lines, "conll": conll, "squad": squad, "json_splits": json_splits, "tables": tables}  # fmt: skip
 UNTESTED = {"hub": "needs the library datasets and a network; tested with a stand-in in tests/unit"}
 
 

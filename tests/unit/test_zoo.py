@@ -51,7 +51,10 @@ def test_auto_means_every_bundled_trunk_or_the_default_where_one_is_asked_for() 
     assert zoo.settled(Recipe(data="d", strategy="full"), data).backbone == bundled.DEFAULT in zoo.trunks("auto")
     text = data.replace(modality="text", kind="number", classes=(), samples=(Sample("a", 0, 1.0), Sample("b", 1, 2.0)))
     assert zoo.settled(Recipe(data="d", strategy="full"), text).backbone == "minilm"
-    assert zoo.settled(Recipe(data="d"), text).task == "regression" and zoo.settled(Recipe(data="d"), text).backbone == "auto"
+    assert (
+        zoo.settled(Recipe(data="d"), text).task == "regression"
+        and zoo.settled(Recipe(data="d"), text).backbone == "auto"
+    )
 
 
 def test_a_strategy_that_takes_one_trunk_is_not_given_two() -> None:
