@@ -505,11 +505,11 @@ def test_ctrl_c_then_resume_is_bit_equal(photos: Path) -> None:
 
 
 def test_ctrl_c_while_reading(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from graft import job
+    from graft import intake
 
     def pressed(*arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "audit", pressed)
+    monkeypatch.setattr(intake, "audit", pressed)
     said = graft("fit", "photos", "--out", "run", *PROBE)
     assert said.code == 130 and "Traceback" not in said.err

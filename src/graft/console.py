@@ -314,7 +314,7 @@ def _finding(group: list[Issue]) -> str:
 
 
 def _valid(scores: Mapping[str, float]) -> str:
-    shown = [name for name in ("accuracy", "loss") if name in scores] or list(scores)[:2]
+    shown = [name for i, name in enumerate(scores) if not i or name == "loss"]  # the first one is what selects
     pairs = [(name, scores[name]) for name in shown]
     return ", ".join(f"{n} {100 * v:.1f} %" if n.startswith(RATES) else f"{n} {v:.3f}" for n, v in pairs)
 

@@ -47,10 +47,15 @@ class Contest:
 
     @property
     def measured_on(self) -> str:
-        folds = len(self.trials.folds)
-        return (
-            f"on {folds} folds" if folds > 1 else "on half B of the validation part, which chose no trunk and no rate"
-        )
+        """What the score of the kept way was measured on."""
+        if len(self.trials.folds) == 1:
+            return "on half B of the validation part, which chose no trunk and no rate"
+        return f"on {len(self.hits(self.best))} folds"
+
+    @property
+    def said(self) -> float:
+        """The kept way's own score, on the folds that it has seen."""
+        return score(self.hits(self.best), self.trials.folds, "B")
 
     @property
     def longer(self) -> float:

@@ -142,6 +142,7 @@ class Feed:
 
     def warm(self) -> None:
         """Run the whole trunk as it is, and keep what a head takes."""
+        self.backbone.eval()
         self.open(len(self.backbone.stages))
         self._rows(len(self.backbone.stages), PLAIN)
 

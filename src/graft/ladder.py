@@ -52,6 +52,7 @@ class Rung:
     kept: bool = False
     why: str = ""
     control: bool = False
+    metric: str = "accuracy"
 
     def json(self) -> Json:
         record = asdict(self)
@@ -244,7 +245,7 @@ class Ladder:
         elif lead.upper < 0:
             why = "worse than what is kept"
         elif lead.upper < self.epsilon:
-            why = f"at most {100 * lead.upper:.1f} points better: not worth it"
+            why = "at most so little better that it is not worth it"
         else:
             why = "within noise: the cheaper way stays"
         self._tell(name, way, lead, began, kept=kept, why=why)
@@ -286,7 +287,8 @@ class Ladder:
     ) -> None:
         score = self.contest.score(way, "B") if way else None
         folds = len(self.contest.hits(way)) if way else 0
-        self.rungs.append(Rung(name, way, score, lead, folds, time.monotonic() - began, kept, why, control))
+        metric = self.contest.trials.task.metric
+        self.rungs.append(Rung(name, way, score, lead, folds, time.monotonic() - began, kept, why, control, metric))
         tables.rung(self.contest.console, self.rungs[-1].json())
 
 

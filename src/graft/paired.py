@@ -66,7 +66,8 @@ def folds(dataset: Dataset, share: float, seed: int) -> tuple[Fold, ...]:
     groups = _groups(dataset)
     _require_groups(groups, dataset.name)
     if len(dataset) < SMALL:
-        splits = int(np.clip(np.median(counts[counts > 0]), 2, SPLITS)) if dataset.kind == "class" else SPLITS
+        sizes = counts[counts > 0] if dataset.kind == "class" else np.bincount(targets)
+        splits = int(np.clip(np.median(sizes), 2, SPLITS))
         splits = min(splits, len(np.unique(groups)))
         found = [
             f for repeat in range(REPEATS) for f in _folds(targets, groups, splits, seed_of("folds", seed, repeat))
@@ -138,17 +139,17 @@ def corrected(differences: Array, ratio: float, size: float = np.inf) -> Gain:
     variance (1/J + ratio) s^2. With one difference nothing is known of the noise.
 
     `size`: samples in a test part. A few differences of few samples may be equal by chance: s^2 is at least what a rate
-    of that size has.
+    of that size has. What is no rate, such as a share of variance, may differ by more than 1, and has no such bounds.
     """
     count = len(differences)
+    value = float(differences.mean()) if count else 0.0
+    bound = 1.0 if np.abs(differences).max(initial=0.0) <= 1 else np.inf
     if count < 2:
-        value = float(differences.mean()) if count else 0.0
-        return Gain(value, -1.0, 1.0, -1.0, 1.0, count)
-    value = float(differences.mean())
+        return Gain(value, -bound, bound, -bound, bound, count)
     variance = max(float(differences.var(ddof=1)), abs(value) * (1 - abs(value)) / size)
     error = float(np.sqrt((1 / count + ratio) * variance))
     wide, narrow = (float(student.ppf(q, count - 1)) * error for q in (0.975, 0.9))
-    low, high, lower, upper = (max(-1.0, min(1.0, value + by)) for by in (-wide, wide, -narrow, narrow))
+    low, high, lower, upper = (max(-bound, min(bound, value + by)) for by in (-wide, wide, -narrow, narrow))
     return Gain(value, low, high, lower, upper, count)
 
 

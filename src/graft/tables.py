@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graft.console import Console, duration
+from graft.console import RATES, Console, duration
 
 Json = dict[str, Any]
 
 
 def rung(console: Console, record: Json) -> None:
     """One line: what was tried, its score, its gain over what was kept, its cost, and why it was kept or not."""
-    said = [f"{record['way']}: {100 * record['score']:.1f} %"] if record["way"] else []
+    metric = record["metric"]
+    said = [f"{record['way']}: {amount(record['score'], metric)}"] if record["way"] else []
     if record["gain"]:
         who = "the kept way is better by" if record["control"] else "gain"
-        said.append(f"{who} {points(record['gain'])}{'' if record['control'] else at_least(record['gain'])}")
+        sure = "" if record["control"] else at_least(record["gain"], metric)
+        said.append(f"{who} {points(record['gain'], metric)}{sure}")
     said += [f"in {duration(record['seconds'])}"] if record["seconds"] else []
     mark = "kept: " * record["kept"]
     console.row(record["name"], ", ".join(said) + ("" if record["control"] else f"; {mark}{record['why']}"))
@@ -28,16 +30,25 @@ def verdict(console: Console, record: Json) -> None:
         console.row("note", note, "cyan")
 
 
-def points(gain: Mapping[str, float]) -> str:
-    """ "+31.2 points [27.9, 34.6]"."""
+def amount(score: float, metric: str) -> str:
+    """ "91.3 %"; of another metric than the accuracy its name, too: "f1 41.2 %", "r2 0.630"."""
+    shown = f"{100 * score:.1f} %" if metric.startswith(RATES) else f"{score:.3f}"
+    return shown if metric == "accuracy" else f"{metric} {shown}"
+
+
+def points(gain: Mapping[str, float], metric: str = "accuracy") -> str:
+    """ "+31.2 points [27.9, 34.6]"; of what is no rate "+0.312 [0.279, 0.346]"."""
     if gain["folds"] == 0:
         return "not known"
+    if not metric.startswith(RATES):
+        return f"{gain['value']:+.3f} [{gain['low']:.3f}, {gain['high']:.3f}]"
     return f"{100 * gain['value']:+.1f} points [{100 * gain['low']:.1f}, {100 * gain['high']:.1f}]"
 
 
-def at_least(gain: Mapping[str, float]) -> str:
+def at_least(gain: Mapping[str, float], metric: str = "accuracy") -> str:
     """The one-sided bound that decides a climb."""
-    return f", 90 % sure of {100 * gain['lower']:+.1f}" if gain["folds"] else ""
+    lower = f"{100 * gain['lower']:+.1f}" if metric.startswith(RATES) else f"{gain['lower']:+.3f}"
+    return f", 90 % sure of {lower}" if gain["folds"] else ""
 
 
 def ranking(rows: Sequence[Json]) -> list[str]:
@@ -63,8 +74,8 @@ def comparison(rows: Sequence[Json]) -> list[str]:
 def _compared(row: Json) -> list[str]:
     if "error" in row:
         return [row["way"], "", row["error"], "", "", ""]
-    difference = points(row["gain"]) if row["gain"] else ""
-    return [row["way"], f"{100 * row['score']:.1f} %", difference, "yes" if row["within_noise"] else "no",
+    difference = points(row["gain"], row["metric"]) if row["gain"] else ""
+    return [row["way"], amount(row["score"], row["metric"]), difference, "yes" if row["within_noise"] else "no",
             str(row["folds"]), f"{row['seconds']:.1f}"]  # fmt: skip
 
 

@@ -12,15 +12,17 @@ from graft.errors import DataError, ResourceError, UsageError
 from graft.ladder import Ladder, Rung
 from graft.paired import Gain, gain, score
 from graft.spec import parse
-from graft.tables import at_least, points
+from graft.tables import amount, at_least, points
 from graft.trials import Trials, Way
 from graft.types import Json
 
 WORDS = {"helps": "transfer helps", "hurts": "transfer hurts", "unclear": "it cannot be told whether transfer helps",
          "unknown": "whether transfer helps was not measured"}  # fmt: skip
 TUNED = ("contrastive", "norms", "last stage", "all", "wise", "soup")
-CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "tfidf": "TF-IDF + logistic",
-            "majority": "the most frequent class"}  # fmt: skip
+CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "tfidf": "TF-IDF + a linear head",
+            "majority": "{constant}"}  # fmt: skip
+CONSTANT = {"class": "the most frequent class", "labels": "the most frequent labels", "number": "the mean",
+            "tags": "no entity at all", "answers": "no answer at all"}  # fmt: skip
 
 
 def verdict(ladder: Ladder) -> Json:
@@ -31,7 +33,8 @@ def verdict(ladder: Ladder) -> Json:
     return {
         "transfer": word,
         "chosen": str(contest.best),
-        "score": contest.score(contest.best, "B"),
+        "metric": contest.trials.task.metric,
+        "score": contest.said,
         "over": {name: found._asdict() for name, found in over.items()},
         "cheapest_within_noise": str(ladder.cheapest()),
         "fine_tuning": {"way": str(tuned[0].way), **tuned[1]._asdict()} if tuned else None,
@@ -43,8 +46,12 @@ def verdict(ladder: Ladder) -> Json:
 
 def _best_transfer(ladder: Ladder) -> Way:
     """What was kept last of the ways with pretrained weights; the probes always are."""
-    kept = [rung.way for rung in ladder.rungs if rung.kept and rung.way]
-    return [way for way in kept if ladder.contest.trials.pretrained(way)][-1]
+    trials = ladder.contest.trials
+    kept = [rung.way for rung in ladder.rungs if rung.kept and rung.way and trials.pretrained(rung.way)]
+    if kept:
+        return kept[-1]
+    probed = [way for way in ladder.probed if trials.pretrained(way)]
+    return max(probed, key=ladder.contest.score, default=ladder.contest.best)
 
 
 def _word(over_scratch: Gain | None, transferred: bool) -> str:
@@ -63,39 +70,40 @@ def _tuning(ladder: Ladder) -> tuple[Rung, Gain] | None:
 
 
 def _sentences(word: str, over: dict[str, Gain], ladder: Ladder, tuned: tuple[Rung, Gain] | None) -> list[str]:
+    contest, metric = ladder.contest, ladder.contest.trials.task.metric
+    constant = CONSTANT[contest.trials.pool.kind]
     said = [WORDS[word] + (_control(ladder) if word == "hurts" else _over_scratch(over, ladder))]
-    said += ["; ".join(f"{_points(over[name])} over {words}" for name, words in CONTROLS.items() if name in over)]
+    beaten = {name: words.format(constant=constant) for name, words in CONTROLS.items() if name in over}
+    said += ["; ".join(f"{points(over[name]._asdict(), metric)} over {words}" for name, words in beaten.items())]
     if "majority" in over and over["majority"].low <= 0:
-        said.append("nothing that was tried is better than the most frequent class beyond noise: look at the data")
-    chosen = ladder.contest.best
-    said.append(f"chosen: {chosen}, {100 * ladder.contest.score(chosen, 'B'):.1f} % ({ladder.contest.measured_on})")
+        said.append(f"nothing that was tried is better than {constant} beyond noise: look at the data")
+    said.append(f"chosen: {contest.best}, {amount(contest.said, metric)} ({contest.measured_on})")
     said.append(f"the cheapest way within noise is {ladder.cheapest()}")
     if tuned:
         rung, found = tuned
-        noise = at_least(found._asdict()) if found.real else "" if found.high < 0 else ", within noise"
-        said.append(f"fine-tuning ({rung.name}) adds {_points(found)} to the best probe{noise}")
+        noise = at_least(found._asdict(), metric) if found.real else "" if found.high < 0 else ", within noise"
+        gained = points(found._asdict(), metric)
+        said.append(f"fine-tuning ({rung.name}) adds {gained} to the best way without it{noise}")
     return said
 
 
 def _control(ladder: Ladder) -> str:
     """Which way without pretrained weights was chosen, and what it is better by."""
     best, transfer = ladder.contest.best, _best_transfer(ladder)
-    return f": {best} is better than {transfer} by {_points(ladder.contest.gain(best, transfer))}"
+    lead = ladder.contest.gain(best, transfer)._asdict()
+    return f": {best} is better than {transfer} by {points(lead, ladder.contest.trials.task.metric)}"
 
 
 def _over_scratch(over: dict[str, Gain], ladder: Ladder) -> str:
     if "scratch" not in over:
         return ""
     epochs = parse(ladder.controls["scratch"].strategy).options["epochs"]
-    return f": {_points(over['scratch'])} over the same network trained from scratch, {epochs} epochs"
+    lead = points(over["scratch"]._asdict(), ladder.contest.trials.task.metric)
+    return f": {lead} over the same network trained from scratch, {epochs} epochs"
 
 
 def _too_slow(ways: list[str]) -> list[str]:
     return [f"left out, as they take too long for this budget: {', '.join(ways)}"] if ways else []
-
-
-def _points(found: Gain) -> str:
-    return points(found._asdict())
 
 
 def compared(trials: Trials, ways: Sequence[Way], console: Console) -> list[Json]:
@@ -124,6 +132,7 @@ def _compared_row(trials: Trials, way: Way, best: Way) -> Json:
     found = None if way == best else gain(trials.hits[way], trials.hits[best], trials.folds)
     return _named(way) | {
         "score": score(trials.hits[way], trials.folds),
+        "metric": trials.task.metric,
         "gain": found._asdict() if found else None,
         "within_noise": found is None or found.high >= 0,
         "folds": len(trials.hits[way]),
