@@ -6,8 +6,8 @@
     python benchmarks/text.py report --work OUT
 
 Each part is a file of OUT; `report` makes benchmarks/results/text.json of them. Test parts: the official ones of
-Banking77, CLINC150, SST-2 and WNUT17; of AG News, whose test file alone is at hand, the odd rows that are not trained
-on (the even ones are for choosing); of XQuAD, every fourth article. Nothing was chosen by any of them.
+Banking77, CLINC150, SST-2 and WNUT17; of AG News, whose test file alone is at hand, 2,000 of the odd rows that are not
+trained on (the even ones are for choosing); of XQuAD, every fourth article. Nothing was chosen by any of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import _report
 import numpy as np
+import torch
 from scipy.stats import t as student
 
 from graft.data._audit import audit
@@ -35,7 +36,7 @@ from graft.recipe import Recipe
 from graft.spec import parse
 from graft.store import write_json
 from graft.trials import Trials, Way, batch_for
-from graft.types import Dataset, Sample, Text
+from graft.types import Dataset, Predictions, Sample, Text
 
 Row = dict[str, Any]
 TFIDF = Way("tfidf", "logistic(standardize=False)")
@@ -108,7 +109,7 @@ def banking(data: Path, seeds: int) -> Row:
 def agnews(data: Path, seeds: int) -> Row:
     """4 topics. Published by SetFit: with a MiniLM 83.1 at 8 a class; with mpnet 82.9, and 88.0 at 64."""
     news = ag_news(data)
-    return {f"{each} a class": repeated(news, lambda rest: rest, each, seeds) for each in (8, 64)}
+    return {f"{each} a class": repeated(news, lambda rest: rest[:2000], each, seeds) for each in (8, 64)}
 
 
 def ag_news(data: Path) -> Dataset:
@@ -205,7 +206,15 @@ def xquad(data: Path) -> Row:
     ways = (Way("minilm", "linear_probe(epochs=10)", batch_size=16),
             Way("minilm", "full(epochs=4, lr=2e-4, head_lr=1e-3)", batch_size=16),
             Way("minilm(pretrained=False)", "full(epochs=4, lr=2e-4, head_lr=1e-3)", batch_size=16))  # fmt: skip
-    return compared(measured(*fold(train, test.samples), ways))
+    pool, cut = fold(train, test.samples)
+    return compared(measured(pool, cut, ways)) | {"exact match": exact(pool, cut, ways[1])}
+
+
+def exact(pool: Dataset, cut: Fold, way: Way) -> Row:
+    """SQuAD's exact match of one way: it is trained once more."""
+    trials = Trials(Recipe("memory", precision="bf16"), pool, (cut,))
+    said = Predictions(trials.predict(trials.train(way, 0), way, 0))
+    return trials.task.measure(said, trials.targets[torch.from_numpy(cut.test)])["exact"]._asdict()
 
 
 def domain(data: Path, seeds: int, run: str) -> Row:
@@ -233,8 +242,9 @@ def flat(found: Row, under: str = "") -> Iterator[tuple[str, Row]]:
             yield from flat(value, f"{under}{key}: ")
 
 
-PARTS: dict[str, Callable[..., Row]] = {"banking": banking, "agnews": agnews, "clinc": clinc, "sst2": sst2, "wnut": wnut, "xquad": xquad,
-                                        "domain": domain}  # fmt: skip
+PARTS: dict[str, Callable[..., Row]] = {
+    part.__name__: part for part in (banking, agnews, clinc, sst2, wnut, xquad, domain)
+}
 
 
 def main() -> None:

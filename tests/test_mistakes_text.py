@@ -192,6 +192,7 @@ def test_a_folder_of_parts_that_do_not_agree() -> None:
     ("content", "what", "fix"),
     [("w1\nw2\n\nw3\nw4\n", "has no labels", "a tag behind each word"),
      ("w1 O\nw2 O\n\nw3 O\n", "every word is outside (O)", "labels"),
+     ("w1 NOUN\nw2 VERB\n\nw3 NOUN\n", "tags without O, such as NOUN: only entities in IOB2 are learned", "B-person"),
      ("", "holds no sentences", "one word and its tag in each line"),
      ("w1 O\nw2\n\nw3\nw4 O\n", "holds no sentences", "one word and its tag")],
 )  # fmt: skip
@@ -258,7 +259,7 @@ def test_weights_as_a_pickle_only() -> None:
     state = transformers.BertModel.from_pretrained("bert").state_dict()
     torch.save(state, "bert/pytorch_model.bin")
     os.remove("bert/model.safetensors")
-    refused(run("fit", "texts.csv", *PROBE, "-q"), 3, "transformers:bert does not load", "model.safetensors")
+    refused(run("fit", "texts.csv", *PROBE, "-q"), 3, "transformers:bert", "safetensors")
 
 
 def test_code_of_a_checkpoint_never_runs() -> None:
@@ -372,6 +373,19 @@ def test_texts_are_not_mixed(mix: str, strategy: str) -> None:
     """The ids of two words have no mean."""
     flags = ("--backbone", "transformers:bert", "--strategy", strategy, "--mix", mix)
     refused(run("fit", "texts.csv", *flags, "-q"), 2, "mix", "leave --mix out")
+
+
+@pytest.mark.parametrize("flag", [("--augment", "trivial"), ("--views", "2")])
+def test_texts_have_no_views(flag: tuple[str, str]) -> None:
+    refused(run("fit", "texts.csv", *TUNED, *flag, "-q"), 2, f"{flag[0]} makes views of images", f"leave {flag[0]} out")
+
+
+def test_classes_that_are_numbers() -> None:
+    table("stars.csv", [f"{row[:-1]}{i % 5}" for i, row in enumerate(rows(30))])
+    refused(run("fit", "stars.csv", *TUNED, "--task", "regression", "-q"), 2, "stars.csv has classes",
+            "stars.csv(number='column')")  # fmt: skip
+    said = run("fit", "stars.csv", "--label", "label", *TUNED, "--task", "regression", "-q")
+    refused(said, 2, "stars.csv(number='label')")
 
 
 @pytest.mark.parametrize("data", ["numbers", "tags", "several"])

@@ -8,12 +8,12 @@ from typing import Any
 
 from graft import build, run, zoo
 from graft.console import Console
-from graft.data._audit import audit, unreadable
-from graft.data._sniff import open_data, with_columns, without_options
+from graft.data._audit import unreadable
+from graft.data._sniff import with_columns, without_options
 from graft.device import pick, precision
-from graft.errors import DataError, UsageError, did_you_mean
+from graft.errors import DataError, UsageError
 from graft.features import Feed
-from graft.intake import pool_of
+from graft.intake import for_evaluation, for_prediction, pool_of
 from graft.job import Job, figures_json
 from graft.paired import folds
 from graft.planning import PRETRAIN, is_text, of_words, plan, recipe_of
@@ -167,8 +167,7 @@ def predict(
 ) -> tuple[list[Json], list[Issue]]:
     """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
     loaded = run.load(Path(folder))
-    dataset = audit(open_data(with_columns(data, text=text, label=label, pair=pair)))
-    zoo.check_modality(loaded.model.backbone.info, dataset)
+    dataset = for_prediction(with_columns(data, text=text, label=label, pair=pair), loaded)
     rows = loaded.task.rows(_predictions(loaded, dataset, device), dataset)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
@@ -188,21 +187,20 @@ def evaluate(
     """Figures with intervals of a run on labelled data; what these share with the run's own data is said."""
     loaded = run.load(Path(folder))
     data = with_columns(data, text=text, label=label, pair=pair)
-    dataset = audit(open_data(data))
-    zoo.check_modality(loaded.model.backbone.info, dataset)
-    dataset = _same_classes(dataset, loaded)
+    dataset = for_evaluation(data, loaded)
     seen = _seen_before(loaded.folder, dataset)
-    if "test" in seen:
-        run.open_sealed(loaded.folder, f"graft evaluate {data}")
     predictions, targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
+    scores, report = loaded.task.measure(predictions, targets), loaded.task.report(predictions, targets)
+    if "test" in seen:  # only now: what fails before shows nobody anything
+        run.open_sealed(loaded.folder, f"graft evaluate {data}")
     issues = [*dataset.issues, *_seen_issues(seen)]
     return {
         "run": str(folder),
         "data": data,
         "samples": len(dataset),
-        "scores": figures_json(loaded.task.measure(predictions, targets)),
+        "scores": figures_json(scores),
         "seen_before": {name: len(keys) for name, keys in seen.items()},
-        "report": loaded.task.report(predictions, targets),
+        "report": report,
         "issues": [issue.json() for issue in issues],
     }
 
@@ -245,22 +243,6 @@ def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictio
     view = loaded.task.view
     feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, augment=view, needs=needs, targets=())
     return predict_rows(loaded.model.to(where), loaded.task, feed)
-
-
-def _same_classes(dataset: Dataset, loaded: run.Loaded) -> Dataset:
-    """The run's classes in the run's order; labels that it never saw, or of another kind, are refused by name."""
-    classes, kind = loaded.classes, loaded.task.kind
-    if dataset.kind not in (kind, "none") and kind != "none":
-        words = zoo.LABELS
-        what = f"the run learns from {words[kind]}, and {dataset.name} has {words[dataset.kind]}"
-        raise DataError(what, "evaluate on labels of the same kind, or graft predict, which needs none")
-    if dataset.kind != "none" and all(sample.label is None for sample in dataset.samples):
-        raise DataError(f"{dataset.name} has no labels to compare with", "graft predict needs none")
-    foreign = sorted(set(dataset.classes) - set(classes))
-    if foreign:
-        hint = did_you_mean(foreign[0], classes) + "; rename the class, or leave it out"
-        raise DataError(f"{dataset.name} has classes that the run does not know: {', '.join(foreign[:5])}", hint)
-    return dataset.replace(classes=classes)
 
 
 def _seen_before(folder: Path, dataset: Dataset) -> dict[str, list[str]]:

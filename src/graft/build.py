@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from graft import augment, registry
+from graft.backbones._terms import Terms
 from graft.backbones._tokens import Tokens
 from graft.device import seeded
 from graft.errors import DataError, UsageError, did_you_mean
@@ -20,12 +24,12 @@ from graft.nn.fitted import Fitted
 from graft.nn.tied import Tied
 from graft.recipe import AUTO
 from graft.spec import Spec, parse
-from graft.types import Backbone, Dataset, Flow, Model, Phase, Raw, Recipe, Task
+from graft.types import Backbone, Corpus, Dataset, Flow, Model, Phase, Raw, Recipe, Task
 
 TASKS = {"class": "classification", "labels": "multilabel", "number": "regression", "tags": "token_classification",
          "answers": "question_answering", "none": "mlm"}  # fmt: skip
 GENERAL = ("head", "loss", "label_smoothing", "class_weights")  # fields of a recipe that are options of tasks
-Corpus = Callable[[], Iterable[Raw]]  # the training samples, for a source that makes its vocabulary from them
+MOST = 1e30  # the largest number that is learned: what is kept is float32
 
 
 def backbone(text: str, corpus: Corpus | None = None) -> Backbone:
@@ -49,10 +53,19 @@ def corpus(dataset: Dataset) -> Corpus:
 
 
 def suited(backbone: Backbone, task: Task) -> Backbone:
-    """A head that says something of every word must see them all: long texts are read in windows, and none is cut."""
-    if task.needs == "tokens" and isinstance(backbone.preprocess, Tokens):
-        backbone.preprocess = replace(backbone.preprocess, long="windows")
-    return backbone
+    """The backbone as the task's head needs it, made of the same stages.
+
+    A head that says something of every word must see them all: long texts are read in windows, and none is cut.
+    Raises UsageError for a trunk that knows no order of words.
+    """
+    made = backbone.preprocess
+    if task.needs != "tokens" or not isinstance(made, Tokens | Terms):
+        return backbone
+    if isinstance(made, Terms):
+        what = f"{backbone.info.source} says nothing of single words, which is what the task asks for"
+        raise UsageError(what, "choose another trunk: --backbone minilm, lstm or vectors")
+    windows = replace(made, long="windows")
+    return Backbone(backbone.info, list(backbone.stages), windows, backbone.readout, backbone.heads)
 
 
 def task(
@@ -62,12 +75,15 @@ def task(
     scale: tuple[float, float] | None = None,
 ) -> Task:
     """The recipe's general options as far as they were said, then the task's own. `counts` are the training samples of
-    each class, `scale` the mean and deviation of training labels that are numbers."""
+    each class, `scale` the mean and deviation of training labels that are numbers. Raises UsageError for an option that
+    the task does not have."""
     asked = parse(recipe.task)
     function = registry.find("task", asked.name)
     known = inspect.signature(function).parameters
     defaults = {one.name: one.default for one in fields(Recipe)}
     said = {key: getattr(recipe, key) for key in GENERAL if getattr(recipe, key) != defaults[key]}
+    for key in [key for key in said if key not in known]:
+        raise UsageError(f"{asked.name} has no {key}", f"leave --{key.replace('_', '-')} out")
     facts = {"counts": counts, "scale": scale}
     options = {key: value for key, value in facts.items() if key in known and value is not None}
     return Spec(asked.name, asked.target, {**options, **said, **asked.options}).bind(function, classes)  # type: ignore[no-any-return]
@@ -87,8 +103,13 @@ def task_for(recipe: Recipe, dataset: Dataset) -> Task:
 
 
 def _scale(labels: list[float]) -> tuple[float, float]:
-    mean = sum(labels) / len(labels)
-    return mean, (sum((label - mean) ** 2 for label in labels) / len(labels)) ** 0.5 or 1.0
+    """Mean and deviation, 1 where all are the same. Raises DataError for numbers too large to be learned."""
+    values = np.asarray(labels, dtype=np.float64)
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > MOST:
+        raise DataError(f"a label is {largest:g} in size, and numbers up to {MOST:g} can be learned",
+                        "divide the labels by a constant, or take their logarithm")  # fmt: skip
+    return float(values.mean()), float(values.std()) or 1.0
 
 
 def model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
@@ -122,11 +143,25 @@ def flow(recipe: Recipe, model: Model) -> Flow:
     """
     if is_probe(recipe.strategy):
         return _fitted(model, parse(recipe.strategy).name)
-    strategy = parse(recipe.strategy)
-    phases: Flow = strategy.bind(registry.find("strategy", strategy.name), model)
+    phases = _phases(recipe, model)
     asked = [parse(text) for text in recipe.terms]
     terms = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
     return _with_terms(next(phases, None), phases, terms)
+
+
+def check_flow(recipe: Recipe, model: Model) -> None:
+    """Raises what `flow` raises, and leaves the model as it was: what a strategy puts into it is taken out again."""
+    if is_probe(recipe.strategy):
+        return
+    with closing(_phases(recipe, model)) as phases:
+        next(phases, None)
+    for term in map(parse, recipe.terms):
+        term.bind(registry.find("term", term.name), model)
+
+
+def _phases(recipe: Recipe, model: Model) -> Flow:
+    strategy = parse(recipe.strategy)
+    return strategy.bind(registry.find("strategy", strategy.name), model)  # type: ignore[no-any-return]
 
 
 def is_probe(strategy: str) -> bool:
@@ -173,9 +208,10 @@ def _fitted(model: Model, name: str) -> Flow:
 
 
 def _with_terms(phase: Phase | None, flow: Flow, terms: tuple[object, ...]) -> Flow:
-    while phase is not None:
-        result = yield replace(phase, terms=(*phase.terms, *terms))  # type: ignore[arg-type]
-        try:
-            phase = flow.send(result)
-        except StopIteration:
-            return
+    with closing(flow):
+        while phase is not None:
+            result = yield replace(phase, terms=(*phase.terms, *terms))  # type: ignore[arg-type]
+            try:
+                phase = flow.send(result)
+            except StopIteration:
+                return

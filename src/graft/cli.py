@@ -121,7 +121,8 @@ def rank(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """How well pretrained trunks suit the data, before anything is trained; all bundled ones if none is named."""
+    """How well pretrained trunks suit the data, before anything is trained; all bundled ones for images, and
+    minilm for texts, if none is named."""
     from graft import api, tables
 
     console = Console(quiet=quiet)
@@ -167,7 +168,8 @@ def pretrain(
     quiet: Quiet = False,
     **options: Any,
 ) -> None:
-    """Train a trunk from random weights by the same loop; writes trunk.safetensors and its card."""
+    """Train a trunk by the same loop: on images from random weights, which writes trunk.safetensors and its card; on
+    texts by guessing hidden words, for trained:<its folder>."""
     from graft import api
 
     console = Console(quiet=quiet)
@@ -236,7 +238,25 @@ def list_plugins(
 def _line(row: dict[str, Any]) -> str:
     if row["label"] is None:
         return f"{safe(row['path'])}\t\t\t{safe(row['error'])}"
-    return f"{safe(row['path'])}\t{safe(row['label'])}\t{row['probability']:.4f}"
+    return f"{safe(row['path'])}\t{safe(_label(row['label']))}\t{_probability(row)}"
+
+
+def _label(label: Any) -> str:
+    """A class, a number, several labels, or the entities of a text."""
+    if isinstance(label, float):
+        return f"{label:g}"
+    if not isinstance(label, list | tuple):
+        return str(label)
+    entities = [f"{one['entity']}: {one['text']}" for one in label if isinstance(one, dict)]
+    return "; ".join(entities) if entities else ", ".join(map(str, label))
+
+
+def _probability(row: dict[str, Any]) -> str:
+    """Of several labels in their order; nothing where there is none, as of a number."""
+    found = row.get("probability")
+    if isinstance(found, dict):
+        return ", ".join(f"{found[name]:.4f}" for name in row["label"])
+    return "" if found is None else f"{found:.4f}"
 
 
 def _table(result: dict[str, Any], lines: list[str], as_json: bool) -> None:

@@ -73,9 +73,8 @@ def permutation(size: int, *where: int | str) -> torch.Tensor:
 
 def environment() -> Json:
     """What a reader needs to judge whether a run can be repeated bit for bit."""
-    from importlib.metadata import version
-
-    libraries = ("graft-ml", "torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensors", "pillow")
+    libraries = ("graft-ml", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "safetensors", "pillow",
+                 "transformers", "tokenizers", "peft")  # fmt: skip
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -84,8 +83,18 @@ def environment() -> Json:
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "libraries": {name: version(name) for name in libraries},
+        "libraries": {name: found for name in libraries if (found := _version(name)) is not None},
     }
+
+
+def _version(library: str) -> str | None:
+    """None for an optional one that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

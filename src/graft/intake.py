@@ -1,18 +1,27 @@
-"""The data as every verb sees them: read, audited, split, and measured against what a trunk can read."""
+"""The data as every verb sees them: read, audited, split, measured against what a trunk can read, and for a run that is
+asked about them in the form that it has learned from."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from typing import Any
 
+from graft import registry, run, zoo
 from graft.backbones._tokens import Tokens
 from graft.backbones._words import Words
 from graft.console import Console
 from graft.data._audit import audit, require_classes
-from graft.data._sniff import open_data
+from graft.data._sniff import open_data, options_of, reader_of, with_columns
 from graft.data._split import split
+from graft.errors import DataError, did_you_mean
 from graft.recipe import AUTO, Recipe
 from graft.spec import parse
-from graft.types import Backbone, Dataset, Issue
+from graft.store import read_json
+from graft.types import Backbone, Dataset, Issue, Raw, Sample, Text
+
+OF_LABELS = ("no-label-column", "no-labels", "bad-label", "padded-label", "number-label", "similar-classes",
+             "class-not-in-train", "class-not-in-split")  # findings that say nothing of samples alone  # fmt: skip
 
 
 def read(recipe: Recipe, console: Console) -> Dataset:
@@ -33,7 +42,7 @@ def read(recipe: Recipe, console: Console) -> Dataset:
 def _corpus(dataset: Dataset) -> Dataset:
     """Any samples without their labels."""
     samples = tuple(replace(sample, label=None) for sample in dataset.samples)
-    issues = tuple(issue for issue in dataset.issues if issue.code != "no-label-column")
+    issues = tuple(issue for issue in dataset.issues if issue.code not in OF_LABELS)
     return dataset.replace(samples=samples, classes=(), kind="none", issues=issues)
 
 
@@ -59,6 +68,100 @@ def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
         return []
     what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {preprocess.length} tokens that are read: "
             f"{sum(lost.values()):,} tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
-    windows = backbone.info.source.with_options(long="windows")
-    hint = f'--backbone "{windows}" reads them whole' if isinstance(preprocess, Tokens) else "divide them"
-    return [Issue("cut-texts", "warning", what, keys, hint)]
+    return [Issue("cut-texts", "warning", what, keys, _uncut(backbone))]
+
+
+def _uncut(backbone: Backbone) -> str:
+    """How long texts are read whole; sources without the option `long` have no way."""
+    source = backbone.info.source
+    options = inspect.signature(registry.find("backbone", source.name)).parameters
+    if not isinstance(backbone.preprocess, Tokens) or "long" not in options:
+        return "divide the long texts"
+    return f'--backbone "{source.with_options(long="windows")}" reads them whole'
+
+
+# ------------------------------------------------------------------------------------------------ what a run is asked
+
+
+def for_prediction(data: str, loaded: run.Loaded) -> Dataset:
+    """Every sample, without labels, audited. Raises DataError for samples of which the run says nothing."""
+    return _seen_as_learned(_corpus(open_data(data)), loaded)
+
+
+def for_evaluation(data: str, loaded: run.Loaded) -> Dataset:
+    """The labelled samples, audited, with the run's classes. Raises DataError for labels that cannot be compared."""
+    kind = loaded.task.kind
+    opened = open_data(_as_labelled(data, loaded))
+    dataset = _seen_as_learned(_corpus(opened) if kind == "none" else opened, loaded)
+    dataset = _same_classes(dataset, loaded)
+    without = tuple(sample.key for sample in dataset.samples if sample.label is None)
+    if kind == "none" or not without:
+        return dataset
+    issue = Issue("unlabelled", "warning", f"{len(without)} samples without a label are left out", without)
+    labelled = dataset.where(lambda sample: sample.label is not None)
+    return labelled.replace(issues=(*dataset.issues, issue))
+
+
+def _seen_as_learned(opened: Dataset, loaded: run.Loaded) -> Dataset:
+    """The form that the task takes: of tags the words of texts, of answers questions with passages."""
+    zoo.check_modality(loaded.model.backbone.info, opened)
+    if opened.modality != "text":
+        return audit(opened)
+    dataset = audit(_in_words(opened) if loaded.task.kind == "tags" else opened)
+    return dataset.replace(issues=(*dataset.issues, *_pairs(dataset, loaded)))
+
+
+def _in_words(dataset: Dataset) -> Dataset:
+    """Texts that do not come in words are cut at blanks; the content hash stays that of the text."""
+    load = dataset.load
+
+    def cut(sample: Sample) -> Raw:
+        text: Text = load(sample)
+        words = tuple(text.text.split())
+        return text if text.words is not None else Text(" ".join(words), None, words)
+
+    return dataset.replace(load=cut)
+
+
+def _pairs(dataset: Dataset, loaded: run.Loaded) -> list[Issue]:
+    """Raises DataError for questions without a passage. Other texts that come in another number are said."""
+    single = tuple(sample.key for sample in dataset.samples if dataset.load(sample).pair is None)
+    if single and loaded.task.kind == "answers":
+        what = f"the run learns from questions and passages; {single[0]} of {dataset.name} has no passage"
+        raise DataError(what, "name the column of the passages: --pair passage")
+    learned = read_json(loaded.folder / "data.json").get("pairs")  # of an older run it is not known
+    other = {True: single, False: tuple(s.key for s in dataset.samples if s.key not in set(single))}.get(learned, ())
+    if not other:
+        return []
+    words = ("single texts", "pairs of texts")
+    what = f"the run learned from {words[learned]}, and these are {words[not learned]}: its answers mean little"
+    return [Issue("other-pairs", "warning", what, other, "name the columns: --text first --pair second")]
+
+
+def _as_labelled(data: str, loaded: run.Loaded) -> str:
+    """Tables whose labels are read as the run's were: a small one may look as if it had others."""
+    ways, reader = ("number", "labels", "kind"), reader_of(data)
+    if reader.name not in ("csv", "jsonl", "tables") or any(name in reader.options for name in ways):
+        return data
+    if "label" not in reader.options:
+        learned = options_of(loaded.recipe.data)
+        named: dict[str, Any] = {name: learned[name] for name in ways if name in learned}
+        if named:
+            return with_columns(data, **named)
+    return with_columns(data, kind=loaded.task.kind) if loaded.task.kind in ("number", "labels") else data
+
+
+def _same_classes(dataset: Dataset, loaded: run.Loaded) -> Dataset:
+    """The run's classes in the run's order; labels that it never saw, or of another kind, are refused by name."""
+    classes, kind = loaded.classes, loaded.task.kind
+    if dataset.kind not in (kind, "none"):
+        words = zoo.LABELS
+        what = f"the run learns from {words[kind]}, and {dataset.name} has {words[dataset.kind]}"
+        raise DataError(what, "evaluate on labels of the same kind, or graft predict, which needs none")
+    if kind != "none" and all(sample.label is None for sample in dataset.samples):
+        raise DataError(f"{dataset.name} has no labels to compare with", "graft predict needs none")
+    foreign = sorted(set(dataset.classes) - set(classes))
+    if foreign:
+        hint = did_you_mean(foreign[0], classes) + "; rename the class, or leave it out"
+        raise DataError(f"{dataset.name} has classes that the run does not know: {', '.join(foreign[:5])}", hint)
+    return dataset.replace(classes=classes)

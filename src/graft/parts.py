@@ -60,18 +60,33 @@ def biases(model: Model) -> tuple[nn.Parameter, ...]:
     return found
 
 
+def solvable(model: Model) -> bool:
+    """Whether a probe can solve the head in one step: a linear one, of classes."""
+    return heads.affine(model.head) is not None
+
+
 def solver(model: Model, probe: str) -> Callable[[Tensor, Tensor], None]:
-    """Sets the linear head to what an affine probe (ridge, logistic, svm_linear) comes to, for Phase.solve."""
+    """Sets the linear head to what an affine probe (ridge, logistic, svm_linear) comes to, for Phase.solve.
+
+    Raises UsageError, now, for a head that no probe can solve and for a probe that comes to something else.
+    """
     classes = heads.last_linear(model.head).out_features
+    fitter: Probe = registry.find("probe", probe)()
+    _check_affine(fitter, probe)
 
     def solve(features: Tensor, targets: Tensor) -> None:
-        fitter: Probe = registry.find("probe", probe)()
         arrays = fitter.fit(features, targets, classes)
-        if arrays.keys() != {"weight", "bias"}:
-            raise UsageError(f"{probe} is no linear head to start from", "start='logistic', 'ridge' or 'svm_linear'")
         heads.set_affine(model.head, arrays["weight"], arrays["bias"])
 
     return solve
+
+
+def _check_affine(fitter: Probe, probe: str) -> None:
+    """Only a fit shows what a probe comes to: two points, ten times each, cost less than a training for nothing."""
+    points = torch.eye(2, dtype=torch.float64).repeat(10, 1) + torch.linspace(0, 0.1, 20).unsqueeze(1)
+    arrays = fitter.fit(points, torch.arange(20) % 2, 2)
+    if arrays.keys() != {"weight", "bias"}:
+        raise UsageError(f"{probe} is no linear head to start from", "choose logistic, ridge or svm_linear")
 
 
 def snapshot(model: Model) -> State:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from graft import augment, optim
 from graft.checkpoint import Checkpoints
-from graft.device import autocast, permutation, seeded
+from graft.device import autocast, permutation, seed_of, seeded
 from graft.errors import Interrupted, ResourceError
 from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
@@ -62,6 +62,25 @@ class Progress:
 
 
 @final
+class Pairs:
+    """Which samples are of one class, sorted once: a draw then costs no look at all of them."""
+
+    def __init__(self, targets: Tensor) -> None:
+        _, self.group, self.sizes = targets.unique(return_inverse=True, return_counts=True)
+        self.order = self.group.argsort(stable=True)  # the rows of each class, one class after the other
+        self.place = self.order.argsort()  # of each row in `order`
+        self.starts = self.sizes.cumsum(0) - self.sizes
+
+    def partners(self, rows: Tensor, *where: int | str) -> Tensor:
+        """For each row any of the others of its class, all as likely, fixed by `where`; itself where there is none."""
+        start, size = self.starts[self.group[rows]], self.sizes[self.group[rows]]
+        drawn = torch.rand(len(rows), generator=torch.Generator().manual_seed(seed_of(*where)), dtype=torch.float64)
+        ahead = 1 + (drawn * (size - 1)).long()
+        chosen: Tensor = self.order[start + (self.place[rows] - start + ahead) % size]
+        return chosen
+
+
+@final
 class PhaseRun:
     """Made for one phase; `run` goes on from its newest checkpoint, if there is one."""
 
@@ -81,6 +100,7 @@ class PhaseRun:
         self.average = {n: t.clone() for n, t in self.live.items()} if self.recipe.ema else {}
         self.kept: dict[str, Tensor] = {n: t.clone() for n, t in self.live.items()}
         self.at = Progress(number)
+        self._pairs: Pairs | None = None
         self._since = time.monotonic()
         self._saved = time.monotonic()
 
@@ -160,13 +180,8 @@ class PhaseRun:
 
     def _partners(self, rows: Tensor) -> Tensor:
         """For each row another one of its class, itself where it is the only one: as many pairs as samples, not all."""
-        targets, step = self.setting.train.targets, self.at.step
-        order = permutation(len(targets), self.recipe.seed, "pairs", self.at.phase, step)
-        chosen = []
-        for row in rows.tolist():
-            same = order[targets[order] == targets[row]]
-            chosen.append(int(same[0] if len(same) == 1 or int(same[0]) != row else same[1]))
-        return torch.tensor(chosen)
+        self._pairs = self._pairs or Pairs(self.setting.train.targets)
+        return self._pairs.partners(rows, self.recipe.seed, "pairs", self.at.phase, self.at.step)
 
     def _mixed(self, batch: Batch) -> Batch:
         """MixUp and CutMix work on pixels; on kept features MixUp is the same formula one layer later."""

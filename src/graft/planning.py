@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +66,7 @@ def plan(recipe: Recipe) -> None:
     trunks = zoo.trunks(recipe.backbone) if recipe.strategy == AUTO else [recipe.backbone]
     trunks = [zoo.one_trunk(trunk) for trunk in trunks if trunk != AUTO]
     build.check_strategy(recipe)
-    recipe = replace(recipe, task="classification") if recipe.task == AUTO else recipe
-    plugins = [*(("backbone", trunk) for trunk in trunks), ("task", recipe.task)]
+    plugins = [*(("backbone", trunk) for trunk in trunks), ("task", _task(recipe))]
     for kind, text in [*plugins, *(("term", term) for term in recipe.terms)]:
         asked, leading = parse(text), (None,) if kind == "term" else ()
         plugin = registry.find(kind, asked.name)
@@ -75,8 +75,17 @@ def plan(recipe: Recipe) -> None:
     precision(recipe.precision, pick(recipe.device))
     optim.check(recipe.optimizer, recipe.schedule)
     augment.check(recipe.augment, recipe.mix)
-    build.task(recipe, ("O", "B-a"), (1, 1))  # names that every task takes, tags of words too
+    build.task(replace(recipe, task=_task(recipe)), zoo.ANY, (1, 1))
     _check_numbers(recipe)
+
+
+def _task(recipe: Recipe) -> str:
+    """What is asked for, or else the first task that takes the general options: which one it is, the data will say."""
+    for task in build.TASKS.values() if recipe.task == AUTO else ():
+        with suppress(UsageError):
+            build.task(replace(recipe, task=task), zoo.ANY, (1, 1))
+            return task
+    return build.TASKS["class"] if recipe.task == AUTO else recipe.task
 
 
 def _check_numbers(recipe: Recipe) -> None:

@@ -21,12 +21,14 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from torch import Tensor
 
 from graft import build
 from graft.backbones._rebuild import preprocess, rebuild
@@ -212,15 +214,23 @@ def load(folder: Path) -> Loaded:
     classes = tuple(read_json(folder / "labels.json"))
     backbone = rebuild(read_json(folder / "backbone.json"))
     backbone.preprocess = preprocess(read_json(folder / "preprocessing.json"))
-    task = build.task(_without_weights(recipe), classes)
+    tensors = load_tensors(folder / "model.safetensors")
+    task = build.task(_without_weights(recipe), classes, scale=_scale(tensors))
     model = build.model(recipe, backbone, task)
     try:
-        model.load_state_dict(load_tensors(folder / "model.safetensors"))
+        model.load_state_dict(tensors)
     except RuntimeError as error:
         raise IntegrityError(
             f"{folder}: {str(error).splitlines()[0]}", "make the run again with this version"
         ) from None
     return Loaded(folder, model.eval(), task, classes, recipe)
+
+
+def _scale(tensors: Mapping[str, Tensor]) -> tuple[float, float] | None:
+    """The units in which a regression was trained, so that its loss is the same figure again; None: it is none."""
+    if "head.centre" not in tensors or "head.spread" not in tensors:
+        return None
+    return tensors["head.centre"].item(), tensors["head.spread"].item()
 
 
 def _without_weights(recipe: Recipe) -> Recipe:

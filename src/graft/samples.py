@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 Raw = Any  # one decoded sample: an upright RGB PIL image, a Text; later a waveform
 Json = dict[str, Any]
+Corpus = Callable[[], Iterable[Raw]]  # the training samples, for a trunk that makes its vocabulary from them
 
 
 class Text(NamedTuple):

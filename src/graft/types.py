@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from graft.recipe import Recipe as Recipe
 from graft.samples import Answers as Answers
+from graft.samples import Corpus as Corpus
 from graft.samples import Dataset as Dataset
 from graft.samples import Issue as Issue
 from graft.samples import Json as Json
@@ -86,6 +87,7 @@ class Info:
     pretrained_on: str = ""
     notes: tuple[str, ...] = ()  # said to the user once
     lr: float = 1e-3  # the peak rate at which AdamW fine-tunes all of it: what strategies take unless told otherwise
+    standardize: bool = True  # heads standardise its features; not those that are mostly 0, as rare ones would explode
     source_accuracy: float | None = None  # on what it was pretrained on, where that is known
     config: Json = field(default_factory=dict)  # what an offline rebuild needs beyond `source`
 

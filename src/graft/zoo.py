@@ -6,6 +6,7 @@ error, over the same samples, are called ties and stand in the order of their si
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from graft import build, registry
 from graft.backbones import bundled
 from graft.console import Console
+from graft.data._sniff import options_of, without_options
 from graft.errors import DataError, GraftError, UsageError
 from graft.evidence import Evidence, Score
 from graft.paired import within_one_error
@@ -28,6 +30,7 @@ MOST = 10_000  # samples that are scored: the cost of some scores grows with the
 DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm"}  # the trunk that nobody has named, by modality
 HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf", "bert",
         "trained")  # sources that never need a network  # fmt: skip
+ANY = ("O", "B-a")  # classes that every task takes, that of tags too
 LABELS = {"class": "classes", "labels": "several labels for each sample", "number": "numbers", "tags": "tags of words",
           "answers": "answers to questions", "none": "no labels"}  # fmt: skip
 
@@ -44,15 +47,16 @@ def trunks(asked: str, modality: str = "image") -> tuple[str, ...]:
 def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     """What the data decide: the task where it was left open, and the trunk, which only the strategy auto leaves open.
 
-    Raises UsageError for a task, a probe or a mixing that takes other labels or samples than these.
+    Raises UsageError for a task, a probe, a mixing or views that take other labels or samples than these, and for an
+    option that the task does not have.
     """
     task = build.TASKS[dataset.kind] if recipe.task == AUTO else recipe.task
-    takes = build.task(replace(recipe, task=task), ("O", "B-a")).kind  # any classes: those of another kind may be none
+    takes = build.task(replace(recipe, task=task), ANY, (1, 1)).kind  # those of the data may be none
     if takes == "none" and recipe.strategy == AUTO:
         raise UsageError(f"{parse(task).name} pretrains a trunk, and has nothing to choose by", "graft pretrain")
     if takes != dataset.kind:
         what = f"{parse(task).name} learns from {LABELS[takes]}, and {dataset.name} has {LABELS[dataset.kind]}"
-        raise UsageError(what, f"--task {build.TASKS[dataset.kind]}")
+        raise UsageError(what, _other_task(takes, recipe, dataset))
     _check_ways(recipe, dataset)
     trunk = DEFAULTS[dataset.modality] if recipe.backbone == AUTO and recipe.strategy != AUTO else recipe.backbone
     return replace(recipe, task=task, backbone=trunk)
@@ -65,13 +69,39 @@ def _check_ways(recipe: Recipe, dataset: Dataset) -> None:
     if recipe.mix is not None and (dataset.modality != "image" or dataset.kind != "class"):
         what = f"mix={recipe.mix} blends images and their classes; {has}, and holds {dataset.modality} samples"
         raise UsageError(what, "leave --mix out")
+    if dataset.modality != "image":
+        _check_views(recipe, dataset)
+
+
+def _check_views(recipe: Recipe, dataset: Dataset) -> None:
+    """Other samples than images have none; what a recipe says by itself is no word of the user's."""
+    usual = Recipe("").augment, "none"
+    for flag, said in (("--augment", recipe.augment not in usual), ("--views", recipe.views > 0)):
+        if said:
+            what = f"{flag} makes views of images, and {dataset.name} holds {dataset.modality} samples"
+            raise UsageError(what, f"leave {flag} out")
+
+
+def _other_task(takes: str, recipe: Recipe, dataset: Dataset) -> str:
+    """The task for these labels; for classes that are numbers how to read them as such."""
+    if takes != "number" or dataset.kind != "class" or not all(map(_is_number, dataset.classes)):
+        return f"--task {build.TASKS[dataset.kind]}"
+    column = options_of(recipe.data).get("label", "column")
+    return f"{without_options(recipe.data)}(number={column!r}), or --task classification"
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def require_classes(dataset: Dataset, name: str) -> None:
     """Raises UsageError where something that learns classes meets labels of another kind."""
     if dataset.kind != "class":
         what = f"{name} learns classes, and {dataset.name} has {LABELS[dataset.kind]}"
-        raise UsageError(what, "choose another strategy: lp_ft, or graft fit, which finds one")
+        raise UsageError(what, "--strategy lp_ft, or graft fit, which finds a way itself")
 
 
 def one_trunk(asked: str) -> str:

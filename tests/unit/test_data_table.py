@@ -112,11 +112,15 @@ def test_bad_rows_are_listed_with_their_numbers_and_never_read(root):
             "img/link.png,dog"]  # fmt: skip
     (root / "img" / "link.png").symlink_to(root.parent / "secret.png")
     found = csv(write(root, "\n".join(rows)))
-    assert [s.key for s in found.samples] == ["img/0.png", "img/4.png"]
+    assert [(s.key, s.label) for s in found.samples] == [
+        ("img/0.png", "cat"),
+        ("img/1.png", None),
+        ("img/4.png", "dog"),
+    ]
     listed = {code: [key.split(":")[0] for key in issue.keys] for code, issue in codes(found).items()}
     assert listed == {
         "outside-root": ["row 3", "row 4", "row 5", "row 17"], "url": ["row 6", "row 7"],
-        "missing-file": ["row 8", "row 9"], "unlabelled": ["row 10"], "no-path": ["row 11"],
+        "missing-file": ["row 8", "row 9"], "no-path": ["row 11"],
         "ragged-row": ["row 13", "row 14"], "bad-row": ["row 16"]}  # fmt: skip
 
 
@@ -166,9 +170,9 @@ def test_jsonl(root):
             {"image": "img/3.png", "class": None}, {"image": "img/4.png"}, {"class": "cat"}]  # fmt: skip
     text = "\n".join([*map(json.dumps, rows), "{broken", "[1]", "", "[" * 100_000])
     found = jsonl(write(root, text, "t.jsonl"))
-    assert [s.label for s in found.samples] == ["cat", "7", "true"]
+    assert [s.label for s in found.samples] == ["cat", "7", "true", None, None]
     listed = {code: [key.split(":")[0] for key in issue.keys] for code, issue in codes(found).items()}
-    assert listed == {"unlabelled": ["row 4", "row 5"], "no-path": ["row 6"], "bad-row": ["row 7", "row 8", "row 10"]}
+    assert listed == {"no-path": ["row 6"], "bad-row": ["row 7", "row 8", "row 10"]}
 
 
 def test_jsonl_with_named_keys(root):

@@ -192,7 +192,7 @@ def test_findings_of_all_files_name_them(tmp_path):
     write(tmp_path, "test.csv", "text,label", "d,y ", "e,")
     found = open_data(str(tmp_path))
     assert codes(found)["padded-label"].keys == ("train.csv:row 2: ' x'", "test.csv:row 2: 'y '")
-    assert codes(found)["unlabelled"].keys == ("train.csv:row 4: c", "test.csv:row 3: e")
+    assert [s.key for s in found.samples if s.label is None] == ["train.csv:row 4", "test.csv:row 3"]
     assert "train.csv is not UTF-8" in codes(found)["encoding"].what
 
 

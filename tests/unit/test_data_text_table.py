@@ -165,17 +165,18 @@ def test_a_semicolon_comes_before_a_comma(tmp_path):
 def test_labels_in_columns_of_0_and_1(tmp_path):
     path = rows(tmp_path, "text,toxic,rude", "a,1,0", "b,0,", "c,True,yes", "d,maybe,1")
     found = csv(path, labels=("toxic", "rude"))
-    assert found.kind == "labels" and labels(found) == [("toxic",), (), ("rude", "toxic")]
+    assert found.kind == "labels" and labels(found) == [("toxic",), (), ("rude", "toxic"), None]
     assert codes(found)["bad-label"].keys == ("row 5: 'maybe' in column 'toxic' is not 0 or 1",)
     assert labels(csv(path, labels=("rude",))) == [(), (), ("rude",), ("rude",)]
 
 
 def test_numbers(tmp_path):
-    path = rows(tmp_path, "text,score", "a,1", "b,-2.5e1", "c,nan", "d,viel", "e,", "f,1_0", "g,inf")
+    path = rows(
+        tmp_path, "text,score", "a,1", "b,-2.5e1", "c,nan", "d,viel", "e,", "f,1_0", "g,inf", "h,-1e31", "i,1e30"
+    )
     found = csv(path, number="score")
-    assert found.kind == "number" and found.classes == () and labels(found) == [1.0, -25.0]
-    assert [key[:5] for key in codes(found)["bad-label"].keys] == ["row 4", "row 5", "row 7", "row 8"]
-    assert codes(found)["unlabelled"].keys == ("row 6: e",)
+    assert found.kind == "number" and found.classes == () and labels(found) == [1.0, -25.0, *[None] * 6, 1e30]
+    assert [key[:5] for key in codes(found)["bad-label"].keys] == ["row 4", "row 5", "row 7", "row 8", "row 9"]
 
 
 def test_a_column_of_fractions_is_a_number_and_said(tmp_path):
@@ -201,7 +202,9 @@ def test_kinds_in_jsonl(tmp_path):
     assert read(1.0, 2.0).kind == "class" and read(1, 2, 3).classes == ("1", "2", "3")
     assert read("x", "y").kind == "class" and read(True, False).classes == ("false", "true")
     found = read(0.5, float("nan"), 2)
-    assert labels(found) == [0.5, 2.0] and codes(found)["bad-label"].keys == ("row 2: 'NaN' is not a finite number",)
+    assert labels(found) == [0.5, None, 2.0] and codes(found)["bad-label"].keys == (
+        "row 2: 'NaN' is not a finite number",
+    )
 
 
 def test_jsonl_of_texts(tmp_path):
@@ -219,7 +222,7 @@ def test_image_tables_take_kinds_of_labels_too(tmp_path):
     for i in range(3):
         Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{i}.png")
     path = rows(tmp_path, "path,age,tags", "0.png,1.5,a;b", "1.png,2.5,", "2.png,x,a")
-    assert labels(csv(path, number="age")) == [1.5, 2.5] and csv(path, number="age").kind == "number"
+    assert labels(csv(path, number="age")) == [1.5, 2.5, None] and csv(path, number="age").kind == "number"
     assert labels(csv(path, labels="tags")) == [("a", "b"), (), ("a",)]
 
 
@@ -285,10 +288,10 @@ def test_quotes_in_tables_with_tabs(tmp_path):
 
 def test_empty_rows_and_empty_texts(tmp_path):
     found = csv(rows(tmp_path, "text,label", "", "a,x", " ,x", ",", "b,y", ",,", "c"))
-    assert [s.key for s in found.samples] == ["row 3", "row 4", "row 6"]
-    assert codes(found)["unlabelled"].keys == ("row 5: ",) and codes(found)["ragged-row"].keys[0].startswith("row 8")
+    assert [s.key for s in found.samples] == ["row 3", "row 4", "row 5", "row 6"]
+    assert codes(found)["ragged-row"].keys[0].startswith("row 8")
     issue = codes(audit(found))["unreadable"]
-    assert issue.keys == ("row 4",) and issue.what.endswith("empty text")
+    assert issue.keys == ("row 4", "row 5") and issue.what.endswith("empty text")
 
 
 def test_nul_and_halves_of_characters_are_no_text(tmp_path):

@@ -16,7 +16,7 @@ def test_linear_is_one_layer() -> None:
 
 
 def test_standardize_is_that_of_scikit_learn_and_is_not_learned() -> None:
-    features = torch.randn(50, 4) * torch.tensor([1e-3, 1.0, 1e3, 0.0]) + 5
+    features = torch.randn(50, 4) * torch.tensor([1e-2, 1.0, 1e3, 0.0]) + 5
     layer = heads.Standardize(4)
     assert torch.equal(layer(features), features), "until it is fitted it changes nothing"
     layer.fit(features)

@@ -155,7 +155,8 @@ def test_folded_weights_are_the_formula(tmp_path) -> None:
 
 def test_only_head_and_adapters_are_in_the_groups(tmp_path) -> None:
     model = model_of(transformers(folder(tmp_path)))
-    phase = next(lora(model, rank=3, start=None))
+    flow = lora(model, rank=3, start=None)
+    phase = next(flow)
     named = {id(p): name for name, p in model.named_parameters()}
     head, adapters = ([named[id(p)] for p in group.params] for group in phase.groups)
     assert head == ["head.weight", "head.bias"] and all(".lora_" in name for name in adapters)
@@ -168,7 +169,8 @@ def test_last_and_targets_choose_the_layers(tmp_path) -> None:
 
     def adapted(**options) -> set[str]:
         model = model_of(transformers(path))
-        next(lora(model, start=None, **options))
+        flow = lora(model, start=None, **options)
+        next(flow)
         return {name.partition(".lora_")[0] for name in disturbed(model)}
 
     assert adapted(last=1, targets=("query", "self.value")) == {
@@ -256,10 +258,15 @@ def test_training_moves_the_attention_and_the_head_and_nothing_else(tmp_path) ->
     assert {name for name in attention if "LayerNorm" not in name} <= moved
 
 
-def test_a_flow_that_is_closed_early_raises_nothing(tmp_path) -> None:
-    flow = lora(model_of(transformers(folder(tmp_path))))
+def test_a_flow_that_is_closed_early_leaves_the_model_as_it_was(tmp_path) -> None:
+    model = model_of(transformers(folder(tmp_path)))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    flow = lora(model, start=None)
     next(flow)
+    disturbed(model)
     flow.close()
+    after = model.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
 
 
 # ----------------------------------------------------------------------------------------------------------- mistakes

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import graft
-from graft import build, features, intake, zoo
+from graft import build, features, intake, run, zoo
 from graft.cache import Cache
 from graft.data._audit import audit
 from graft.data._sniff import open_data
@@ -197,3 +197,41 @@ def test_the_ladder_climbs_on_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_means_minilm_for_texts(texts: Dataset) -> None:
     assert zoo.settled(Recipe("x", strategy="ridge"), texts).backbone == "minilm"
     assert Way("tfidf", "ridge").backbone == "tfidf" and Text("a").pair is None
+
+
+def test_lora_from_a_random_head_is_trained_on_tags() -> None:
+    """The arguments are checked on the same model before: its adapters must be gone by then."""
+    pytest.importorskip("peft", reason="needs peft")
+    result = graft.fit(tags(), **{**FIT, "strategy": "lora(start=None, epochs=1)"})
+    assert [phase["phase"] for phase in result["phases"]] == ["adapters"]
+
+
+def test_a_start_is_found_for_labels_that_no_probe_solves() -> None:
+    result = graft.fit(numbers(), **{**FIT, "strategy": "bitfit(epochs=1)"})
+    assert [phase["phase"] for phase in result["phases"]] == ["head", "biases"]
+
+
+def test_a_regression_is_evaluated_in_the_units_it_was_trained_in() -> None:
+    graft.fit(numbers(), **{**FIT, "strategy": "linear_probe(epochs=1)"}, out="run")
+    kept = run.load(Path("run"))
+    head = kept.model.head.state_dict()
+    assert (kept.task.centre, kept.task.spread) == (head["centre"].item(), head["spread"].item()) != (0.0, 1.0)
+    scores = graft.evaluate("run", "stars.jsonl")["scores"]
+    assert scores["loss"]["value"] == pytest.approx(scores["mse"]["value"] / head["spread"].item() ** 2)
+
+
+def test_a_trunk_without_words_is_refused_for_tags() -> None:
+    with pytest.raises(UsageError, match="tfidf.* says nothing of single words"):
+        graft.fit(tags(), **{**FIT, "backbone": "tfidf"})
+
+
+def test_windows_are_a_trunk_of_their_own() -> None:
+    cut = build.backbone(TINY, build.corpus(audit(open_data(tags()))))
+    made = build.suited(cut, build.task(Recipe("x", task="mlm"), ()))
+    assert (cut.preprocess.long, made.preprocess.long) == ("truncate", "windows")
+    assert list(made.stages)[0] is list(cut.stages)[0] and made.heads == cut.heads
+
+
+def test_the_shortest_windows_there_are() -> None:
+    made = build.backbone("bert(layers=1, dim=16, heads=2, vocabulary=300, length=8)", lambda: [Text("one two")])
+    assert len(made.stages) == 2

@@ -14,7 +14,7 @@ from graft import api, build, run
 from graft.backbones.trained import trained
 from graft.checkpoint import load_tensors
 from graft.errors import DataError, IntegrityError, UsageError
-from graft.types import Backbone, Text
+from graft.types import Backbone, Preprocess, Text
 
 torch.set_num_threads(1)
 TINY = "bert(layers=1, dim=16, heads=2, vocabulary=300, length=24)"
@@ -48,10 +48,29 @@ def same(a: Backbone, b: Backbone) -> bool:
 
 def test_it_is_the_trunk_of_the_run(folder: Path) -> None:
     made, own = trained(str(folder)), run.load(folder).model.backbone
-    assert same(made, own) and made.preprocess == own.preprocess and str(made.info.source) == f"trained:{folder}"
+    assert (
+        same(made, own)
+        and _kept(made.preprocess) == _kept(own.preprocess)
+        and str(made.info.source) == f"trained:{folder}"
+    )
     assert (made.info.dim, made.info.parameters, made.info.licence) == (own.info.dim, own.info.parameters, "Apache-2.0")
     assert len(made.info.sha256) == 64 and made.info.lr == own.info.lr and "classes" not in made.heads
     assert made.info.pretrained_on in ("flowers", "notes.txt")
+
+
+def test_long_texts_are_read_as_the_source_does_unless_told_otherwise(texts: Path) -> None:
+    """The run hides words, and so read windows; what is made of its trunk is compared with trunks that cut."""
+    assert run.load(texts).model.backbone.preprocess.json()["long"] == "windows"
+    told = trained(str(texts), long="windows")
+    assert trained(str(texts)).preprocess.json()["long"] == "truncate"
+    assert told.preprocess.json()["long"] == "windows" and told.info.source.options == {"long": "windows"}
+    with pytest.raises(UsageError, match="no way to read long texts"):
+        trained(str(texts), long="window")
+
+
+def _kept(preprocess: Preprocess) -> dict[str, object]:
+    """All of it but how long texts are read."""
+    return {key: value for key, value in preprocess.json().items() if key != "long"}
 
 
 def test_features_are_those_of_the_run(texts: Path) -> None:

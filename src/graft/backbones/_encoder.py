@@ -19,7 +19,7 @@ from graft.types import Features, Inputs
 
 Cut = Callable[[Any, nn.ModuleList, How, Tensor, Tensor], list[tuple[nn.Module, How]]]
 _FOREIGN = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError, NameError)
-PROOF = 12  # tokens of the texts that a cut is proved on
+PROOF = 12  # tokens of the texts that a cut is proved on, where a window holds so many
 PADDED = "what it makes of a text depends a little on the lengths of those beside it"
 
 
@@ -77,7 +77,7 @@ def stages(base: Any, length: int) -> tuple[list[nn.Module], tuple[str, ...]]:
     """The stages of an encoder, and what has to be said of them. They share its modules."""
     _drop_pooler(base)
     with probing(base):
-        x, mask = _texts(base)
+        x, mask = _texts(base, min(PROOF, length))
         expected = _last_hidden(base, x, mask)
         notes = (PADDED,) if _sees_padding(base, x, expected) else ()
         for cut in (_masked, _added, framed):
@@ -96,20 +96,21 @@ def _drop_pooler(base: Any) -> None:
         base.pooler = nn.Identity()
 
 
-def _texts(base: Any) -> tuple[Tensor, Tensor]:
-    """Two random texts, one of them shorter."""
-    ids = torch.randint(5, base.config.vocab_size, (2, PROOF))
-    mask = torch.ones(2, PROOF, dtype=torch.bool)
-    mask[1, PROOF // 2 :] = False
+def _texts(base: Any, size: int) -> tuple[Tensor, Tensor]:
+    """Two random texts of `size` tokens, one of them shorter."""
+    ids = torch.randint(5, base.config.vocab_size, (2, size))
+    mask = torch.ones(2, size, dtype=torch.bool)
+    mask[1, size // 2 :] = False
     pad = getattr(base.config, "pad_token_id", None) or 0
     return torch.stack([ids.masked_fill(~mask, pad), torch.zeros_like(ids)], -1), mask
 
 
 def _sees_padding(base: Any, x: Tensor, expected: Tensor) -> bool:
     """Some convolve over the padding, or pool it: the second text alone is not what it is beside a longer one."""
-    alone = x[1:, : PROOF // 2]
+    half = x.shape[1] // 2
+    alone = x[1:, :half]
     real = _last_hidden(base, alone, torch.ones_like(alone[..., 0], dtype=torch.bool))
-    return bool((real - expected[1:, : PROOF // 2]).abs().max() > 1e-4 * real.abs().max())
+    return bool((real - expected[1:, :half]).abs().max() > 1e-4 * real.abs().max())
 
 
 def _last_hidden(model: Any, x: Tensor, mask: Tensor) -> Tensor:

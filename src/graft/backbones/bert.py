@@ -7,7 +7,7 @@ arXiv:1508.07909; Radford et al. 2019). Not WordPiece: the library's trainer mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from graft.backbones._encoder import Pooling, stages
@@ -15,7 +15,7 @@ from graft.backbones._hub import configuration
 from graft.backbones._tokens import Tokens
 from graft.errors import DataError, MissingExtra, UsageError
 from graft.spec import Spec
-from graft.types import Backbone, Info, Json, Raw, Text
+from graft.types import Backbone, Corpus, Info, Json, Raw, Text
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # with the ids 0 to 4
 BYTES = 256  # tokens that any vocabulary has beside these
@@ -30,7 +30,7 @@ def bert(
     vocabulary: int = 8000,
     length: int = 128,
     pretrained: bool = True,
-    corpus: Callable[[], Iterable[Raw]] | None = None,
+    corpus: Corpus | None = None,
     config: Json | None = None,
 ) -> Backbone:
     """`dim` features of `layers` layers with `heads` heads; at most `vocabulary` tokens; windows of `length` tokens.
@@ -58,7 +58,7 @@ def bert(
     return Backbone(info, cut, preprocess, Pooling("mean", False, length), {"words": model.get_input_embeddings()})
 
 
-def tokenizer(corpus: Callable[[], Iterable[Raw]] | None, size: int) -> str:
+def tokenizer(corpus: Corpus | None, size: int) -> str:
     """A tokenizer.json as text, with at most `size` tokens; the same for the same texts."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 

@@ -7,7 +7,6 @@ lstm(vectors='glove.6B.100d.txt', hidden=256)    words begin as vectors that wer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +19,10 @@ from graft.errors import DataError, UsageError
 from graft.nn.lstm import lstm as stages_of
 from graft.nn.lstm import random_table
 from graft.spec import Spec
-from graft.types import Backbone, Features, Info, Inputs, Json, Text
+from graft.types import Backbone, Corpus, Features, Info, Inputs, Json
 
 ENOUGH = 1000  # words that come twice; of fewer, those that come once are taken, too
 MOST = 400_000  # rows of a file of vectors that are searched for the words of the training texts
-Corpus = Callable[[], Iterable[Text]]
 
 
 def lstm(

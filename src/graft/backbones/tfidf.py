@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import torch
 from torch import Tensor, nn
 
 from graft.backbones._terms import Terms, document, vectorizer
 from graft.errors import DataError, UsageError
 from graft.spec import Spec
-from graft.types import Backbone, Features, Info, Inputs, Json, Text
-
-Corpus = Callable[[], Iterable[Text]]
+from graft.types import Backbone, Corpus, Features, Info, Inputs, Json
 
 
 def tfidf(
@@ -34,7 +30,7 @@ def tfidf(
     preprocess = Terms(tuple(known["terms"]), tuple(known["idf"]), ngrams)
     dim = len(preprocess.terms)
     source = Spec("tfidf", None, {"terms": terms, "ngrams": ngrams})
-    info = Info(source, "text", dim, licence="none needed", config=known)
+    info = Info(source, "text", dim, licence="none needed", standardize=False, config=known)
     return Backbone(info, [HandOn()], preprocess, Dense(dim))
 
 

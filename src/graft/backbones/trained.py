@@ -1,6 +1,7 @@
 """The trunk of a finished run, of `graft fit` or `graft pretrain`, with the weights that it came to: trained:runs/x-1.
 
-Its head is left out. What is made of it needs the run's folder no more.
+Its head is left out. What is made of it needs the run's folder no more. A run whose head looks at every word reads
+long texts in windows; its trunk reads them as its source does, unless `long` says otherwise.
 """
 
 from __future__ import annotations
@@ -9,30 +10,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from graft.backbones._rebuild import preprocess, rebuild, verify
+from graft.backbones._tokens import LONG, Tokens
 from graft.backbones._weights import weights_digest
 from graft.checkpoint import load_tensors
-from graft.errors import IntegrityError
-from graft.spec import Spec
+from graft.errors import IntegrityError, UsageError, did_you_mean
+from graft.spec import Spec, parse
 from graft.store import read_json
-from graft.types import Backbone, Json
+from graft.types import Backbone, Json, Preprocess
 
 PREFIX = "backbone."  # of the trunk's names in model.safetensors
 
 
-def trained(folder: str, *, pretrained: bool = True, config: Json | None = None) -> Backbone:
-    """`config` is what Info.config held: with it and pretrained=False the folder is not needed.
+def trained(folder: str, *, pretrained: bool = True, long: str | None = None, config: Json | None = None) -> Backbone:
+    """`long`: "truncate" or "windows"; None: as the trunk of the run was asked for, which mostly is "truncate".
+    `config` is what Info.config held: with it and pretrained=False the folder is not needed.
 
-    Raises UsageError where `folder` is no run, DataError for one that is not finished, IntegrityError for a file that
-    is not what was saved.
+    Raises UsageError where `folder` is no run or `long` no way to read, DataError for one that is not finished,
+    IntegrityError for a file that is not what was saved.
     """
     path = Path(folder)
+    source = Spec("trained", folder, {} if long is None else {"long": long})
     if config is None or pretrained:
         verify(path)
     record = config["backbone"] if config else read_json(path / "backbone.json")
     made = rebuild(record)
-    made.info = replace(made.info, source=Spec("trained", folder), config={"backbone": record}, source_accuracy=None)
+    made.info = replace(made.info, source=source, config={"backbone": record}, source_accuracy=None)
     if config is None:
-        made.preprocess = preprocess(read_json(path / "preprocessing.json"))
+        made.preprocess = _reading(preprocess(read_json(path / "preprocessing.json")), long or _asked(record))
     if not pretrained:
         made.info = replace(made.info, sha256="", pretrained_on="")
         return made
@@ -41,6 +45,17 @@ def trained(folder: str, *, pretrained: bool = True, config: Json | None = None)
     digest, trained_on = weights_digest(made.state_dict()), f"{before}, then {own}" if before else own
     made.info = replace(made.info, sha256=digest, pretrained_on=trained_on)
     return made
+
+
+def _asked(record: Json) -> str:
+    return str(parse(record["source"]).options.get("long", "truncate"))
+
+
+def _reading(made: Preprocess, long: str) -> Preprocess:
+    """Raises UsageError for another way to read long texts than there is."""
+    if long not in LONG:
+        raise UsageError(f"long='{long}' is no way to read long texts", did_you_mean(long, LONG))
+    return replace(made, long=long) if isinstance(made, Tokens) else made
 
 
 def _load(made: Backbone, folder: Path) -> None:

@@ -88,7 +88,7 @@ def _describe(name: str, fetch: bool) -> Json:
 
 def _check_size(size: int | None, known: Json, config: Any, name: str) -> None:
     """Position embeddings are of one size."""
-    fixed = hasattr(config, "patch_size")
+    fixed = getattr(config, "patch_size", None) is not None
     native = images(known["preprocess"]).size
     if size is not None and fixed and size != native:
         raise UsageError(f"transformers:{name} takes images of exactly {native} pixels, not {size}", f"size={native}")

@@ -85,6 +85,9 @@ def require_classes(dataset: Dataset, labelled: bool = True) -> None:
         )
     if dataset.kind == "number" and len(set(labels)) < 2:
         raise DataError(f"{dataset.name}: the label is constant ({labels[0]})", "give samples with other numbers")
+    if dataset.kind == "tags" and not any(_kinds.OUTSIDE in label for label in labels):
+        what = f"{dataset.name} has tags without O, such as {names[0]}: only entities in IOB2 are learned"
+        raise DataError(what, "tag words outside of entities O, and others B-person, I-person")
     if dataset.kind in ("labels", "tags") and not names:
         what = "no sample has any label" if dataset.kind == "labels" else "every word is outside (O)"
         raise DataError(f"{dataset.name}: {what}: there is nothing to learn", "look at the column of the labels")
@@ -92,7 +95,7 @@ def require_classes(dataset: Dataset, labelled: bool = True) -> None:
 
 def _no_labels(dataset: Dataset) -> DataError:
     """With what the reader said of it, if it did."""
-    said = next((issue for issue in dataset.issues if issue.code == "no-label-column"), None)
+    said = next((issue for issue in dataset.issues if issue.code in ("no-label-column", "no-labels")), None)
     what = f"{dataset.name} has no labels: there is nothing to tell apart"
     return DataError(f"{what} ({said.what})" if said else what, said.hint if said else _hint(dataset))
 

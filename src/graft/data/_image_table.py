@@ -11,7 +11,7 @@ from graft.types import Sample
 
 
 def read(table: Table, wanted: Wanted) -> Rows:
-    """Rows -> samples. Raises DataError for a missing column, or when no row can be used."""
+    """Rows -> samples, with or without a label. Raises DataError for a missing column, or when no row can be used."""
     roles = _columns.IMAGE
     image = _columns.column(table, wanted, "image", roles["image"])
     if image is None:
@@ -23,13 +23,12 @@ def read(table: Table, wanted: Wanted) -> Rows:
     for number, cells in table.rows:
         text = cells.get(image, "").strip()
         source = _checked(table, number, text, root)
-        label = _labels.read(table, labels, number, cells, text) if source is not None else None
-        if source is not None and (label is not None or not labels.columns):
+        if source is not None:
+            label = _labels.read(table, labels, number, cells)
             key = text if text not in keys else f"{text} (row {number})"
             keys.add(key)
             samples.append(Sample(key, source, label, *sides.of(cells)))
-    if not samples:
-        raise table.nothing("image")
+    _labels.require_some(table, labels, samples, "image")
     return Rows("image", labels.kind, (image, *labels.columns), samples)
 
 

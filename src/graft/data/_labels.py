@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from graft.data import _columns
 from graft.data._table import Table, Wanted
-from graft.types import Issue, Label
+from graft.types import Issue, Label, Sample
 
 _YES = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False,
         "": False}  # fmt: skip
 _SEPARATORS = ";|,"
+_LARGEST = 1e30  # squares of what is larger are no float32
 _MANY = 20  # distinct numbers with a fraction among them: no one's classes
 
 
@@ -85,8 +86,9 @@ def _kind(table: Table, column: str) -> str:
 # --------------------------------------------------------------------------------------------------------------- rows
 
 
-def read(table: Table, labels: Labels, number: int, cells: Mapping[str, str], shown: str) -> Label | None:
-    """The label of a row; None when it has none, or after listing why it is none. `shown` names the row to people."""
+def read(table: Table, labels: Labels, number: int, cells: Mapping[str, str]) -> Label | None:
+    """The label of a row; None when it has none, or after listing why it is none: the split leaves it out, and a
+    prediction does not."""
     if not labels.columns:
         return None
     column = labels.columns[0]
@@ -97,9 +99,18 @@ def read(table: Table, labels: Labels, number: int, cells: Mapping[str, str], sh
         return tuple(sorted({name.strip() for name in found} - {""}))
     cell = cells.get(column, "")
     if not cell.strip():
-        table.bad["unlabelled"].append(f"row {number}: {shown[:200]}")
         return None
     return _class(table, number, cell) if labels.kind == "class" else _finite(table, number, cell)
+
+
+def require_some(table: Table, labels: Labels, samples: Sequence[Sample], noun: str) -> None:
+    """Raises DataError when no row is a sample, or every label is wrong. A column without any label is said."""
+    wrong = "bad-label" in table.bad and all(sample.label is None for sample in samples)
+    if not samples or wrong:
+        raise table.nothing(noun)
+    if labels.columns and all(sample.label is None for sample in samples):
+        what = f"rows without a label: column '{labels.columns[0]}' of {table.path.name} is empty"
+        table.issues.append(Issue("no-labels", "warning", what, (), "fill in the label"))
 
 
 def _class(table: Table, number: int, cell: str) -> str:
@@ -109,10 +120,12 @@ def _class(table: Table, number: int, cell: str) -> str:
 
 
 def _finite(table: Table, number: int, cell: str) -> float | None:
-    value = _number(cell)
-    if value is None:
-        table.bad["bad-label"].append(f"row {number}: '{cell.strip()[:100]}' is not a finite number")
-    return value
+    value = float(cell) if _numeric(cell) else math.nan
+    if abs(value) <= _LARGEST:
+        return value
+    why = f"is larger than {_LARGEST:g}" if math.isfinite(value) else "is not a finite number"
+    table.bad["bad-label"].append(f"row {number}: '{cell.strip()[:100]}' {why}")
+    return None
 
 
 def _flags(table: Table, columns: Sequence[str], number: int, cells: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -123,11 +136,6 @@ def _flags(table: Table, columns: Sequence[str], number: int, cells: Mapping[str
         table.bad["bad-label"].append(f"row {number}: '{cells[wrong].strip()[:100]}' in column '{wrong}' is not 0 or 1")
         return None
     return tuple(sorted(column for column, value in values.items() if value))
-
-
-def _number(cell: str) -> float | None:
-    value = float(cell) if _numeric(cell) else math.nan
-    return value if math.isfinite(value) else None
 
 
 def _numeric(cell: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from graft import registry, spec
 from graft.data._files import TABLES, is_image, is_junk, part_of
@@ -19,11 +21,16 @@ _PEEK = 1 << 20  # bytes of a JSON file that show what it is
 
 def open_data(text: str) -> Dataset:
     """A path or a reader's spec -> a data set. Raises DataError (no such path) or UsageError (no such reader)."""
-    found = _as_path(text.strip()) or _as_spec(text.strip())
+    found = reader_of(text)
     return found.bind(registry.find("reader", found.name))  # type: ignore[no-any-return]
 
 
-def with_columns(data: str, /, **columns: str | None) -> str:
+def reader_of(text: str) -> Spec:
+    """The reader of data, with its options. Raises what `open_data` raises."""
+    return _as_path(text.strip()) or _as_spec(text.strip())
+
+
+def with_columns(data: str, /, **columns: str | Sequence[str] | None) -> str:
     """The same data with more options of its reader: data.csv, text="body" -> data.csv(text='body').
 
     None is nothing said. Raises UsageError where the data name another column already.
@@ -43,6 +50,11 @@ def with_columns(data: str, /, **columns: str | None) -> str:
 def without_options(data: str) -> str:
     """The path or name alone: data.csv(text='body') -> data.csv."""
     return _cut(data.strip())[0]
+
+
+def options_of(data: str) -> Mapping[str, Any]:
+    """The options alone, also of data that are no longer there."""
+    return spec.parse(f"options{_cut(data.strip())[1]}").options
 
 
 def _as_path(text: str) -> Spec | None:

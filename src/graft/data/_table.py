@@ -19,9 +19,8 @@ Wanted = Mapping[str, str | Sequence[str] | None]  # role -> a column's name; No
 _REASONS = {
     "ragged-row": ("rows with too many or too few cells are left out", "give every row the columns of the header"),
     "bad-row": ("rows that cannot be understood are left out", "correct them in the file"),
-    "bad-label": ("rows whose label is not of its kind are left out", "correct them in the file"),
+    "bad-label": ("rows whose label is not of its kind count as unlabelled", "correct them in the file"),
     "no-path": ("rows without a path are left out", "fill in the path"),
-    "unlabelled": ("rows without a label are left out", "fill in the label"),
     "url": ("web addresses are left out, and never fetched", "download the files, and name them by relative paths"),
     "outside-root": ("paths that lead out of the table's folder are refused, and not read",
                      "copy the files beside the table, and name them by relative paths"),

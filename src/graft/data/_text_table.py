@@ -10,7 +10,7 @@ from graft.types import Issue, Sample, Text
 def read(table: Table, wanted: Wanted) -> Rows:
     """Rows -> samples with keys "row 7". Raises DataError for a missing column, or when no row can be used.
 
-    A blank text is a sample all the same: the audit lists it, and a prediction names it.
+    A blank text is a sample all the same: the audit lists it, and a prediction names it. So is a row without a label.
     """
     roles = _columns.TEXT
     text = _columns.column(table, wanted, "text", roles["text"])
@@ -24,11 +24,9 @@ def read(table: Table, wanted: Wanted) -> Rows:
     samples = []
     for number, cells in table.rows:
         one = Text(cells.get(text, ""), cells.get(pair, "") if pair else None)
-        label = _labels.read(table, labels, number, cells, one.text)
-        if label is not None or not labels.columns:
-            samples.append(Sample(f"row {number}", one, label, *sides.of(cells)))
-    if not samples:
-        raise table.nothing("text")
+        label = _labels.read(table, labels, number, cells)
+        samples.append(Sample(f"row {number}", one, label, *sides.of(cells)))
+    _labels.require_some(table, labels, samples, "text")
     used = (text, *([pair] if pair else []), *labels.columns)
     return Rows("text", labels.kind, used, samples)
 

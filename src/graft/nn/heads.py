@@ -58,11 +58,18 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(widths[-1], out))
 
 
-def last_linear(head: nn.Module) -> nn.Linear:
-    """The linear layer of a `linear` head. Raises UsageError for any other head."""
+def affine(head: nn.Module) -> nn.Linear | None:
+    """The linear layer of a `linear` head of classes; None for any other head: tasks of other labels wrap theirs."""
     layer = head[-1] if isinstance(head, nn.Sequential) and len(head) <= 2 else head
-    if not isinstance(layer, nn.Linear):
-        raise UsageError("only a linear head can start from a closed form", "leave --head out, or say start=None")
+    return layer if isinstance(layer, nn.Linear) else None
+
+
+def last_linear(head: nn.Module) -> nn.Linear:
+    """As `affine`. Raises UsageError for a head that has no such layer."""
+    layer = affine(head)
+    if layer is None:
+        raise UsageError("no probe can solve this head: only a linear one, of classes, has a closed form",
+                         "leave --head out, say start='auto', or choose another strategy: lp_ft")  # fmt: skip
     return layer
 
 
@@ -81,9 +88,26 @@ def set_affine(head: nn.Module, weight: Tensor, bias: Tensor) -> None:
 HEADS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp}
 
 
-def build(spec_text: str, dim: int, out: int) -> nn.Module:
-    """The head that a spec asks for; an unknown name or option is a UsageError that says what was probably meant."""
+class Labels(nn.Module):
+    """A head (B, D) -> (B, C) whose columns are questions of their own, and no classes: no probe solves it."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        return out
+
+
+def build(spec_text: str, dim: int, out: int, *, standardize: bool = True) -> nn.Module:
+    """The head that a spec asks for; an unknown name or option is a UsageError that says what was probably meant.
+
+    `standardize`: whether it does so where the spec does not say (`Info.standardize`).
+    """
     spec = parse(spec_text)
+    if not standardize and "standardize" not in spec.options:
+        spec = spec.with_options(standardize=False)
     if spec.name not in HEADS:
         raise UsageError(f"there is no head called '{spec.name}'", did_you_mean(spec.name, HEADS))
     head: nn.Module = spec.bind(HEADS[spec.name], dim, out)

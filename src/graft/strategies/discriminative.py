@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from graft import parts
+from graft.strategies._start import started
 from graft.strategies.linear_probe import linear_probe
-from graft.strategies.solved import solved
 from graft.types import Flow, Group, Model, Phase
 
 
@@ -26,11 +26,12 @@ def discriminative(
 ) -> Flow:
     """A short probe first, then all stages at rates that fall by `decay` (2.6 in the paper) towards the input.
 
-    `start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`.
+    `start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`; "auto":
+    logistic, or a short linear probe where no probe can solve the head.
     `lr`: of the head, from which the others fall; three times that of the trunk, unless told otherwise.
     """
     if start:
-        yield from solved(model, probe=start)
+        yield from started(model, start)
     elif head_epochs:
         yield from linear_probe(model, epochs=head_epochs, lr=head_lr)
     yield Phase("all, discriminative", rates(model, parts.rate(model, 3.0, lr), decay), epochs)

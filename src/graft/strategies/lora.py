@@ -14,7 +14,7 @@ from torch import nn
 from graft import parts
 from graft.device import seeded
 from graft.errors import MissingExtra, UsageError
-from graft.strategies.solved import solved
+from graft.strategies._start import AUTO, started
 from graft.types import Flow, Group, Model, Phase
 
 NAME = "graft"  # of the one set of adapters
@@ -30,22 +30,27 @@ def lora(
     targets: tuple[str, ...] | None = None,
     epochs: int = 10,
     lr: float | None = None,
-    start: str | None = "logistic",
+    start: str | None = AUTO,
 ) -> Flow:
     """`targets`: how the names of the layers to adapt end, such as ("query", "value"); None: all of the attention.
 
-    `last`: only in the k stages nearest to the head. `start`: the probe that the head begins as; None: at random.
-    `lr`: of the adapters and the head; five times that of the trunk, unless told otherwise.
+    `last`: only in the k stages nearest to the head. `start`: the probe that the head begins as; "auto": logistic, or
+    a short linear probe where no probe can solve the head; None: at random. `lr`: of the adapters and the head; five
+    times that of the trunk, unless told otherwise.
 
-    Raises UsageError where there is nothing to adapt, MissingExtra without peft.
+    Raises UsageError where there is nothing to adapt, MissingExtra without peft. A flow that is closed leaves the model
+    as it was.
     """
     config = _config(_layers(model, last, targets), rank, alpha, dropout)
     rate = parts.rate(model, 5.0, lr)
-    if start:
-        yield from solved(model, probe=start)
+    yield from started(model, start)
     tuner = _injected(model, config)
     adapters = tuple(p for name, p in model.backbone.named_parameters() if f".{NAME}." in name)
-    yield Phase("adapters", (parts.group(parts.head(model), rate), Group(adapters, rate)), epochs)
+    try:
+        yield Phase("adapters", (parts.group(parts.head(model), rate), Group(adapters, rate)), epochs)
+    except GeneratorExit:  # nobody goes on with it: the next flow of this model puts in its own
+        tuner.unload()
+        raise
     tuner.merge_and_unload()
 
 

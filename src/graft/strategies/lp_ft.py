@@ -9,9 +9,9 @@ is the classical recipe of the tutorials, the head at 1e-4 and then the last lay
 from __future__ import annotations
 
 from graft import parts
+from graft.strategies._start import started
 from graft.strategies.full import full
 from graft.strategies.linear_probe import linear_probe
-from graft.strategies.solved import solved
 from graft.types import Flow, Model
 
 
@@ -25,10 +25,11 @@ def lp_ft(
     last: int | None = None,
     start: str | None = None,
 ) -> Flow:
-    """`start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`.
+    """`start`: a probe, such as "logistic", that solves the head in one step instead of `head_epochs`; "auto":
+    logistic, or a short linear probe where no probe can solve the head.
 
     `lr`: of the head and the trunk in the second part; that of the trunk, unless told otherwise.
     """
     rate = parts.rate(model, 1.0, lr)
-    yield from solved(model, probe=start) if start else linear_probe(model, epochs=head_epochs, lr=head_lr)
+    yield from started(model, start) if start else linear_probe(model, epochs=head_epochs, lr=head_lr)
     yield from full(model, epochs=epochs, lr=rate, head_lr=rate, last=last)

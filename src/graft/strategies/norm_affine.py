@@ -6,12 +6,14 @@ A few thousand parameters: it adapts what each channel says to new inputs, and c
 from __future__ import annotations
 
 from graft import parts
-from graft.strategies.solved import solved
+from graft.strategies._start import AUTO, started
 from graft.types import Flow, Model, Phase
 
 
-def norm_affine(model: Model, *, epochs: int = 10, lr: float | None = None, start: str = "logistic") -> Flow:
-    """`start`: the probe that the head begins as. `lr`: three times that of the trunk, unless told otherwise."""
+def norm_affine(model: Model, *, epochs: int = 10, lr: float | None = None, start: str | None = AUTO) -> Flow:
+    """`start`: the probe that the head begins as; "auto": logistic, or a short linear probe where no probe can solve
+    the head; None: at random. `lr`: three times that of the trunk, unless told otherwise.
+    """
     layers, rate = parts.norms(model), parts.rate(model, 3.0, lr)
-    yield from solved(model, probe=start)
+    yield from started(model, start)
     yield Phase("norms", (parts.group(parts.head(model), rate), parts.group(layers, rate)), epochs)

@@ -6,7 +6,7 @@ from graft import parts, registry
 from graft.spec import parse
 from graft.types import Flow, Model
 
-INGREDIENTS = ("lp_ft(start='logistic', last=1)", "discriminative(start='logistic')")
+INGREDIENTS = ("lp_ft(start='auto', last=1)", "discriminative(start='auto')")
 
 
 def soup(model: Model, *, ingredients: tuple[str, ...] = INGREDIENTS, epochs: int | None = None) -> Flow:

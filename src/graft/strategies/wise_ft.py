@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from graft import parts
+from graft.strategies._start import AUTO, started
 from graft.strategies.discriminative import rates
-from graft.strategies.solved import solved
 from graft.types import Flow, Model, Phase
 
 
@@ -15,13 +15,16 @@ def wise_ft(
     epochs: int = 10,
     lr: float | None = None,
     decay: float = 2.6,
-    start: str = "logistic",
+    start: str | None = AUTO,
 ) -> Flow:
-    """`alpha` is the share of the fine-tuned weights: at 0 the solved head on the trunk as it came remains.
+    """`alpha` is the share of the fine-tuned weights: at 0 the first head on the trunk as it came remains.
+
+    `start`: the probe that the head begins as; "auto": logistic, or a short linear probe where no probe can solve the
+    head; None: at random.
 
     `lr`: of the head, from which the stages' fall by `decay`; that of the trunk, unless told otherwise.
     """
-    yield from solved(model, probe=start)
+    yield from started(model, start)
     before = parts.snapshot(model)
     yield Phase("all, discriminative", rates(model, parts.rate(model, 1.0, lr), decay), epochs)
     model.load_state_dict(parts.average([before, parts.snapshot(model)], [1 - alpha, alpha]))

@@ -12,9 +12,9 @@ class RegressionHead(nn.Module):
     """(B, D) -> (B,) in standard units. `centre` and `spread` are in the label's unit, are not learned, and are saved
     with the weights: a value is centre + spread * output."""
 
-    def __init__(self, spec: str, dim: int, centre: float, spread: float) -> None:
+    def __init__(self, spec: str, dim: int, centre: float, spread: float, standardize: bool = True) -> None:
         super().__init__()
-        self.inner = heads.build(spec, dim, 1)
+        self.inner = heads.build(spec, dim, 1, standardize=standardize)
         self.centre: Tensor
         self.spread: Tensor
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))

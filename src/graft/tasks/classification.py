@@ -68,7 +68,7 @@ class Classification:
         return dataset.targets()
 
     def head(self, info: Info) -> nn.Module:
-        return heads.build(self.head_spec, info.dim, len(self.classes))
+        return heads.build(self.head_spec, info.dim, len(self.classes), standardize=info.standardize)
 
     def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor:
         """The mean over the labelled samples of a batch, each as heavy as its class; 0 if none has a label.

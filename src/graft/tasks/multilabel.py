@@ -68,7 +68,7 @@ class Multilabel:
         return made
 
     def head(self, info: Info) -> nn.Module:
-        return heads.build(self.head_spec, info.dim, len(self.classes))
+        return heads.Labels(heads.build(self.head_spec, info.dim, len(self.classes), standardize=info.standardize))
 
     def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor:
         """Binary cross-entropy, the mean over labelled samples and classes; 0 if no sample of the batch has labels.

@@ -41,7 +41,7 @@ def regression(
         raise UsageError(f"there is no loss called '{loss}'", did_you_mean(loss, LOSSES))
     with torch.device("meta"):
         heads.build(head, 1, 1)  # a wrong head is refused now, not after the features are computed
-    return Regression(head, loss, *_scale(scale))
+    return Regression(head, loss, *_scale(scale), scale is not None)
 
 
 @final
@@ -53,6 +53,7 @@ class Regression:
     loss_name: str
     centre: float
     spread: float
+    scaled: bool = False  # whether the two are those of training targets
     classes: tuple[str, ...] = ()
     kind: str = "number"
     metric: str = "r2"
@@ -64,7 +65,7 @@ class Regression:
         return torch.tensor([_number(sample.label) for sample in dataset.samples], dtype=torch.float32)
 
     def head(self, info: Info) -> nn.Module:
-        return RegressionHead(self.head_spec, info.dim, self.centre, self.spread)
+        return RegressionHead(self.head_spec, info.dim, self.centre, self.spread, info.standardize)
 
     def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor:
         """The mean over the labelled samples of a batch, in the head's standard units; 0 if none has a label."""
@@ -99,12 +100,14 @@ class Regression:
         }
 
     def each(self, predictions: Predictions, targets: Tensor) -> Tensor:
-        """(N,) what each sample adds to the metric: 1 - (y - f)^2 / var(y). Their mean is R2 over these targets.
+        """(N,) what each sample adds to the metric: 1 - (y - f)^2 / v, with v the variance of the training targets.
 
-        A sample without a label adds the mean itself; where the targets are all the same, everything is 0.
+        Their mean is 1 - MSE / v, R2 against the training variance, which no outlier of a fold can swell. Without a
+        `scale`, v is the variance of these targets, and the mean is R2; where they are all the same, everything is 0.
+        A sample without a label adds the mean itself.
         """
         values, truth, kept = self._labelled(predictions, targets)
-        variance = _variance(truth)
+        variance = self.spread**2 if self.scaled else _variance(truth)
         own = 1 - np.square(values - truth) / variance if variance > 0 else np.zeros(len(truth))
         return _metrics.over_all(own, kept)
 
