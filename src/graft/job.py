@@ -58,7 +58,7 @@ class Job:
         self.console.trunk(backbone.info, backbone.preprocess.json())
         dataset = self._with_cut(dataset, backbone)
         model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
-        build.flow(self.recipe, model)  # an impossible argument is said before anything is written
+        build.check_flow(self.recipe, model)  # an impossible argument is said before anything is written
         self._begin(dataset)
         run.begin_model(self.folder, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))

@@ -154,7 +154,8 @@ def begin(folder: Path, recipe: Recipe, dataset: Dataset) -> None:
     write_json(folder / "environment.json", environment())
     write_json(folder / "labels.json", list(dataset.classes))
     write_json(folder / "issues.json", [issue.json() for issue in dataset.issues])
-    write_json(folder / "data.json", {"name": dataset.name, "fingerprint": fingerprint(dataset), **counts(dataset)})
+    about = {"name": dataset.name, "fingerprint": fingerprint(dataset), "pairs": _pairs(dataset), **counts(dataset)}
+    write_json(folder / "data.json", about)
     lines = [{"key": s.key, "split": s.split, "label": s.label, "sha256": s.digest} for s in dataset.samples]
     with replacing(folder / "splits.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -257,6 +258,12 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
 
 def info_json(info: Info) -> Json:
     return {**info.__dict__, "source": str(info.source), "notes": list(info.notes)}
+
+
+def _pairs(dataset: Dataset) -> bool | None:
+    """Whether texts come in pairs; None for what is no text."""
+    first = dataset.load(dataset.samples[0]) if dataset.modality == "text" else None
+    return None if first is None else first.pair is not None
 
 
 def counts(dataset: Dataset) -> Json:

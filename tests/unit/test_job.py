@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import graft
-from graft import api, build, job, run
+from graft import api, build, intake, run
 from graft.errors import DataError, Interrupted, UsageError
 from graft.train import Loop
 from graft.types import Flow, Result
@@ -96,14 +96,14 @@ def test_patience_of_nothing_is_refused(flowers: Path) -> None:
 
 
 def test_a_file_that_goes_away_or_changes_is_named(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    audit, victim = job.audit, flowers / "rose" / "3.png"
+    audit, victim = intake.audit, flowers / "rose" / "3.png"
 
     def then_gone(*args: Any, **kwargs: Any) -> Any:
         found = audit(*args, **kwargs)
         victim.unlink()
         return found
 
-    monkeypatch.setattr(job, "audit", then_gone)
+    monkeypatch.setattr(intake, "audit", then_gone)
     with pytest.raises(DataError, match="3.png"):
         graft.fit(str(flowers), **FAST)
 

@@ -171,7 +171,8 @@ def test_the_verdict_is_what_the_interval_over_scratch_says(
 ) -> None:
     made = scripted(monkeypatch, {"ridge": 0.8, "random full": scratch})
     chosen, found = made.climb(), verdict(made)
-    assert found["transfer"] == word and found["chosen"] == str(chosen) and found["measured_on"] == f"on {5 if word == 'hurts' else 10} folds"
+    assert found["transfer"] == word and found["chosen"] == str(chosen)
+    assert found["measured_on"] == f"on {5 if word == 'hurts' else 10} folds"
     assert found["over"]["scratch"]["folds"] == 5 and found["sentences"][0].startswith(WORDS[word])
     assert called(chosen) == ("random full" if word == "hurts" else "ridge")
 

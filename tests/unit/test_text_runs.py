@@ -113,7 +113,7 @@ def test_what_is_cut_is_counted_and_windows_cut_nothing() -> None:
     cut = build.backbone(TINY, build.corpus(data))
     found = intake.cut_short(data, cut)
     long = sum(len(cut.preprocess._plain.encode(data.load(s).text).ids) > 16 for s in data.samples)
-    assert len(found) == 1 and len(found[0].keys) == long > 20 and "windows" in found[0].hint
+    assert len(found) == 1 and len(found[0].keys) == long > 20 and found[0].hint == "divide the long texts"
     task = build.task_for(
         Recipe("x", task="token_classification"), data.replace(kind="tags", classes=("O", "B-x"), samples=())
     )
