@@ -120,8 +120,8 @@ def load_weights(name: str, config: Any, folder: str = "", factory: Any = None) 
                 local_files_only=local, output_loading_info=True,
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        hint = ("fetch model.safetensors of this model; pickles (pytorch_model.bin) are never opened: one that you "
-                "trust is converted by from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)")  # fmt: skip
+        save = "from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)"
+        hint = f"fetch model.safetensors; pickles (pytorch_model.bin) are never opened: convert one you trust: {save}"
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"transformers:{name} does not load: {first}", hint) from None
     inner = getattr(model, "classifier", None) is not None
