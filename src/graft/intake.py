@@ -130,7 +130,9 @@ def _pairs(dataset: Dataset, loaded: run.Loaded) -> list[Issue]:
         what = f"the run learns from questions and passages; {single[0]} of {dataset.name} has no passage"
         raise DataError(what, "name the column of the passages: --pair passage")
     learned = read_json(loaded.folder / "data.json").get("pairs")  # of an older run it is not known
-    other = {True: single, False: tuple(s.key for s in dataset.samples if s.key not in set(single))}.get(learned, ())
+    alone = set(single)
+    paired = tuple(sample.key for sample in dataset.samples if sample.key not in alone)
+    other = {True: single, False: paired}.get(learned, ())
     if not other:
         return []
     words = ("single texts", "pairs of texts")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Thumb = NDArray[np.uint8]  # (16, 18, 3)
+_Rows = NDArray[np.int64]
 WIDTH, HEIGHT, DETAIL = 18, 16, 48
 _BITS = 3  # of 64 that may differ
 _WINDOW = 48  # in a crowded bucket, compare with this many neighbours in the order of a projection
@@ -93,17 +94,29 @@ def _candidates(thumbs: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _table(hashes: NDArray[np.uint64], keys: NDArray[np.uint64], sketch: NDArray[np.float32]) -> NDArray[np.int64]:
-    rows = np.lexsort((sketch[:, 0], keys))
+    def close(left: _Rows, right: _Rows) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = np.bitwise_count(hashes[left] ^ hashes[right]) <= _BITS
+        found[found] = (np.abs(sketch[left[found]] - sketch[right[found]]) < _SKETCH).all(1)
+        return found
+
+    return bucket_pairs(keys, sketch[:, 0], _WINDOW, close)
+
+
+def bucket_pairs(
+    keys: NDArray[np.uint64], order: NDArray[Any], window: int, close: Callable[[_Rows, _Rows], NDArray[np.bool_]]
+) -> NDArray[np.int64]:
+    """(P, 2) pairs a < b of rows with one key that `close` believes. In a crowded bucket a row meets only its `window`
+    next ones in the order of `order`."""
+    rows = np.lexsort((order, keys))
     pairs = [np.empty((0, 2), np.int64)]
-    for step in range(1, min(_WINDOW, len(rows) - 1) + 1):
+    for step in range(1, min(window, len(rows) - 1) + 1):
         left, right = rows[:-step], rows[step:]
         bucket = keys[left] == keys[right]
         if not bucket.any():
             break
         left, right = left[bucket], right[bucket]
-        close = np.bitwise_count(hashes[left] ^ hashes[right]) <= _BITS
-        close[close] = (np.abs(sketch[left[close]] - sketch[right[close]]) < _SKETCH).all(1)
-        pairs.append(np.sort(np.stack([left[close], right[close]], 1), axis=1))
+        believed = close(left, right)
+        pairs.append(np.sort(np.stack([left[believed], right[believed]], 1), axis=1))
     return np.concatenate(pairs)
 
 

@@ -167,15 +167,9 @@ def _mixed_rows(bands: NDArray[np.uint32]) -> _Hashes:
 
 def _bucket_pairs(bands: _Hashes, band: int, signatures: NDArray[np.uint32]) -> NDArray[np.int64]:
     """(P, 2) pairs with one value of a band. In a crowded bucket only neighbours in the order of the next band."""
-    keys = bands[:, band]
-    rows = np.lexsort((bands[:, (band + 1) % _BANDS], keys))
-    pairs = [np.empty((0, 2), np.int64)]
-    for step in range(1, min(_WINDOW, len(rows) - 1) + 1):
-        left, right = rows[:-step], rows[step:]
-        bucket = keys[left] == keys[right]
-        if not bucket.any():
-            break
-        left, right = left[bucket], right[bucket]
-        close = (signatures[left] == signatures[right]).mean(1) >= _ESTIMATE
-        pairs.append(np.sort(np.stack([left[close], right[close]], 1), axis=1))
-    return np.concatenate(pairs)
+
+    def close(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (signatures[left] == signatures[right]).mean(1) >= _ESTIMATE
+        return found
+
+    return _copies.bucket_pairs(bands[:, band], bands[:, (band + 1) % _BANDS], _WINDOW, close)
