@@ -37,8 +37,8 @@ check: $(VENV)/.dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.core  ## the table of benchmarks/frozen_epochs.py, written to benchmarks/results/
-	$(BIN)/python benchmarks/frozen_epochs.py
+bench: $(if $(RUN),$(VENV)/.dev)  ## the table of all speed comparisons; RUN=1 or RUN="heads input" measures them first
+	@$(if $(RUN),$(BIN)/python,$(PYTHON)) benchmarks/bench.py $(if $(RUN),--run $(filter-out 1,$(RUN)))
 
 clean:  ## remove what can be made again, but no runs
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

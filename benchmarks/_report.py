@@ -34,12 +34,14 @@ def report(name: str, rows: Sequence[Row], setup: Mapping[str, Any], out: Path |
 def command() -> str:
     """What was typed, without the folders of this machine: they are replaced by the variables that name them."""
     words = [word if not word.startswith("/") else f"<{Path(word).name}>" for word in sys.argv[1:]]
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+    script = Path(sys.argv[0]).resolve().relative_to(Path(__file__).resolve().parents[1])
+    return shlex.join(["python", str(script), *words])
 
 
 def table(rows: Sequence[Row]) -> None:
-    """Columns are the keys of the first row whose values are short; numbers are right-aligned."""
-    columns = [key for key, value in rows[0].items() if not isinstance(value, dict | list) and len(text(value)) < 20]
+    """Columns are the names, and the keys of the first row whose values are short; numbers are right-aligned."""
+    short = [key for key, value in rows[0].items() if not isinstance(value, dict | list) and len(text(value)) < 20]
+    columns = [key for key in rows[0] if key in short or key in ("what", "peer")]
     cells = [columns, *([text(row.get(key)) for key in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:

@@ -21,11 +21,12 @@ COLOURS = {"daisy": (240, 240, 230), "rose": (200, 30, 60), "tulip": (240, 180, 
 
 @pytest.fixture(scope="session", autouse=True)
 def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test sees the user's cache, and none may use the network."""
+    """No test sees the user's cache, none may use the network, and all compute alike on every processor."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("GRAFT_OFFLINE", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr("graft.device.fast_bf16", lambda: False)
         yield
 
 

@@ -13,9 +13,9 @@ SRC = Path(__file__).parents[1] / "src" / "graft"
 LAYERS = (
     {"spec", "errors", "recipe", "samples", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
-    | {"evidence", "loo", "clock", "cache", "masking"},
-    {"backbones", "data", "tasks", "terms", "probes", "ranking"},
-    {"strategies", "features", "train", "phase", "scoring"},
+    | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"},
+    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines"},
+    {"strategies", "features", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
     | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"},
     {"api"},

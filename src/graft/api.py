@@ -1,31 +1,34 @@
-"""The verbs: fit, rank, compare, pretrain, predict, evaluate. The command line has the same names and arguments."""
+"""The verbs: fit, rank, compare, pretrain, predict, evaluate. The command line has the same names and arguments.
+
+What only training needs is imported by the verbs that train: `predict` answers in the time that torch takes to load.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graft import build, run, zoo
 from graft.console import Console
 from graft.data._audit import unreadable
 from graft.data._sniff import with_columns, without_options
-from graft.device import pick, precision
+from graft.device import pick
+from graft.engine import Engine
 from graft.errors import DataError, UsageError
 from graft.features import Feed
 from graft.intake import for_evaluation, for_prediction, pool_of
-from graft.job import Job, figures_json
-from graft.paired import folds
 from graft.planning import PRETRAIN, is_text, of_words, plan, recipe_of
-from graft.pretrained import export_trunk
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict as predict_rows
 from graft.spec import parse
 from graft.store import read_json
-from graft.trials import Trials, Way
 from graft.types import Dataset, Issue, Json, Predictions, Recipe
-from graft.verdict import compared
+
+if TYPE_CHECKING:
+    from graft.trials import Way
 
 OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
 
@@ -49,6 +52,8 @@ def fit(
     `resume`, the run in `out` is started, continued, or said to be done.
     Raises UsageError, DataError, MissingExtra, ResourceError, IntegrityError, Interrupted.
     """
+    from graft.job import Job
+
     asked = recipe_of(data, recipe, options, text=text, label=label, pair=pair)
     plan(asked)
     folder = _claim(asked, out, resume)
@@ -78,6 +83,8 @@ def rank(
     The test part that `fit` with the same seed, test and sealed would seal is left out. Raises UsageError, DataError,
     MissingExtra.
     """
+    from graft.trials import Trials
+
     data = with_columns(data, text=text, label=label, pair=pair)
     asked = {"data": data, "strategy": AUTO, "backbone": " + ".join(backbones) or AUTO, "seed": seed, "test": test}
     recipe = make_recipe({**asked, "sealed": sealed})
@@ -106,6 +113,10 @@ def compare(
 
     `options` are the fields of Recipe. The sealed test part is not looked at. Raises what `fit` raises.
     """
+    from graft.paired import folds
+    from graft.trials import Trials
+    from graft.verdict import compared
+
     if not strategies or AUTO in strategies:
         what = "auto chooses among ways, and is none itself" if strategies else "there is nothing to compare"
         raise UsageError(what, "name the ways to compare: --strategy ridge --strategy lp_ft")
@@ -130,6 +141,8 @@ def compare(
 
 def _ways(base: Recipe, strategies: Sequence[str], modality: str) -> list[Way]:
     """Every strategy on every trunk that is named, or on the default one."""
+    from graft.trials import Way
+
     asked = zoo.DEFAULTS[modality] if base.backbone == AUTO else base.backbone
     return [Way(trunk, strategy, base.features if build.is_probe(strategy) else "last")
             for trunk in zoo.trunks(asked) for strategy in dict.fromkeys(strategies)]  # fmt: skip
@@ -144,6 +157,8 @@ def pretrain(
     hidden words (labels are ignored), from random weights or, with a `backbone` that has some, from its own. Every run
     is a trunk, too: trained:<its folder>. Raises what `fit` raises.
     """
+    from graft.pretrained import export_trunk
+
     data = with_columns(data, text=text, label=label, pair=pair)
     said = {key: value for key, value in options.items() if value is not None}
     if is_text(data, said):
@@ -185,6 +200,8 @@ def evaluate(
     device: str = "auto",
 ) -> Json:
     """Figures with intervals of a run on labelled data; what these share with the run's own data is said."""
+    from graft.job import figures_json
+
     loaded = run.load(Path(folder))
     data = with_columns(data, text=text, label=label, pair=pair)
     dataset = for_evaluation(data, loaded)
@@ -237,12 +254,12 @@ def _check_out(recipe: Recipe, out: str | None) -> None:
 
 
 def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictions:
-    where = pick(device)
-    dtype = precision(loaded.recipe.precision, where)
+    """Nothing moves any more, so all of the trunk is a frozen prefix, unless the task hides a part of each sample."""
+    where, view = pick(device), loaded.task.view
+    model, engine = loaded.model.to(where).eval(), Engine.of(replace(loaded.recipe, device=str(where)))
     needs = build.needs(loaded.recipe, loaded.task)
-    view = loaded.task.view
-    feed = Feed(dataset, loaded.model.backbone, device=where, dtype=dtype, augment=view, needs=needs, targets=())
-    return predict_rows(loaded.model.to(where), loaded.task, feed)
+    feed = Feed(dataset, model.backbone, device=where, augment=view, needs=needs, targets=(), engine=engine)
+    return predict_rows(model, loaded.task, feed, 0 if view else len(model.backbone.stages))
 
 
 def _seen_before(folder: Path, dataset: Dataset) -> dict[str, list[str]]:

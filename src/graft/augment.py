@@ -1,11 +1,12 @@
-"""Random views of images, by torchvision's v2 kernels; the draws are a pure function of the seed.
+"""Random views of images, as torchvision's v2 makes them; the draws are a pure function of the seed.
 
     none                            the centre, as in prediction
     basic(scale=0.35, flip=True)    random resized crop and mirror image (Szegedy et al. 2015)
     basic(rotate=15, colour=0.3)    and rotation in degrees, brightness, contrast and saturation
     trivial(scale=0.35)             basic, then TrivialAugment (Mueller & Hutter 2021, arXiv:2103.10158)
 
-Never applied to validation or test data: only the training feed takes an Augment.
+Never applied to validation or test data: only the training feed takes an Augment. torchvision takes longer to import
+than torch does, and neither prediction nor `basic` alone needs it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import final
+from typing import Any, final
 
 import torch
-from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
+from torch import Tensor, nn
 
 from graft import spec
 from graft.device import seeded
@@ -56,6 +55,8 @@ def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour
 def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
     """Raises UsageError for a scale outside of its range."""
     _within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
+    from torchvision.transforms import v2
+
     return Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide())
 
 
@@ -75,11 +76,11 @@ class Basic:
     def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
         draw = Random(seed)  # noqa: S311 - not a secret
         if self.rotate:
-            angle = draw.uniform(-self.rotate, self.rotate)
-            sample = F.rotate(sample, angle, interpolation=v2.InterpolationMode.BILINEAR)
-        view = F.resized_crop(sample, *self._box(draw, sample.shape[-1]), [size, size], antialias=True)
+            sample = _rotated(sample, draw.uniform(-self.rotate, self.rotate))
+        top, left, height, width = self._box(draw, sample.shape[-1])
+        view = _resized(sample[:, top : top + height, left : left + width], size)
         if self.flip and draw.random() < 0.5:
-            view = F.horizontal_flip(view)
+            view = view.flip(-1)
         return self._colour(draw, view) if self.colour else view
 
     def _box(self, draw: Random, side: int) -> tuple[int, int, int, int]:
@@ -90,16 +91,34 @@ class Basic:
         return draw.randint(0, side - height), draw.randint(0, side - width), height, width
 
     def _colour(self, draw: Random, view: Tensor) -> Tensor:
+        from torchvision.transforms.v2 import functional as F
+
         for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
             view = adjust(view, draw.uniform(1 - self.colour, 1 + self.colour))
         return view
+
+
+def _rotated(sample: Tensor, angle: float) -> Tensor:
+    from torchvision.transforms import v2
+
+    return v2.functional.rotate(sample, angle, interpolation=v2.InterpolationMode.BILINEAR)  # type: ignore[no-any-return]
+
+
+def _resized(crop: Tensor, size: int) -> Tensor:
+    """(3, H, W) uint8 -> (3, size, size) uint8, as torchvision resizes tensors; fastest with channels last."""
+    if crop.shape[-2:] == (size, size):
+        return crop
+    pixels = crop[None].contiguous(memory_format=torch.channels_last)
+    pixels = pixels if crop.device.type == "cpu" else pixels.float()  # processors have a kernel for bytes
+    made = nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return (made if made.dtype == torch.uint8 else made.round_().clamp_(0, 255).to(torch.uint8))[0]
 
 
 @final
 @dataclass(frozen=True)
 class Trivial:
     first: Basic
-    then: v2.TrivialAugmentWide
+    then: Any  # torchvision's TrivialAugmentWide
 
     def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
         view = self.first(sample, size, seed)
@@ -125,13 +144,17 @@ def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | 
     return mixed.reshape(pixels.shape), soft
 
 
-def mixup(classes: int, *, alpha: float = 1.0) -> v2.MixUp:
+def mixup(classes: int, *, alpha: float = 1.0) -> nn.Module:
     """The share of each sample is drawn from Beta(alpha, alpha). Raises UsageError for alpha <= 0."""
     _within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
-    return v2.MixUp(alpha=alpha, num_classes=classes)
+    from torchvision.transforms import v2
+
+    return v2.MixUp(alpha=alpha, num_classes=classes)  # type: ignore[no-any-return]
 
 
-def cutmix(classes: int, *, alpha: float = 1.0) -> v2.CutMix:
+def cutmix(classes: int, *, alpha: float = 1.0) -> nn.Module:
     """The share of the area is drawn from Beta(alpha, alpha). Raises UsageError for alpha <= 0."""
     _within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
-    return v2.CutMix(alpha=alpha, num_classes=classes)
+    from torchvision.transforms import v2
+
+    return v2.CutMix(alpha=alpha, num_classes=classes)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Rows of features on disk, found by content; and how much memory they may take.
+"""Rows of features on disk, found by content.
 
 A key is everything that decides the rows of a view but the bytes of the samples: weights, preprocessing, boundary. A
 file is named by the hash of its content, so a damaged or foreign one is noticed and made again.
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from graft.shelf import GIGA, Some
 from graft.store import cache_dir, sha256
-
-GIGA = 1 << 30
-
-
-def memory_budget() -> int:
-    """Bytes that kept rows may take: $GRAFT_MEMORY in GB, else a third of the machine's."""
-    asked = os.environ.get("GRAFT_MEMORY")
-    if asked:
-        return int(float(asked) * GIGA)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 
 @final
@@ -46,30 +37,31 @@ class Cache:
     def default() -> Cache:
         return Cache(cache_dir() / "features", int(float(os.environ.get("GRAFT_CACHE_GB", "10")) * GIGA))
 
-    def rows(self, key: str) -> dict[str, Tensor]:
-        """Everything that is kept under a key, by the digest of the sample."""
-        found: dict[str, Tensor] = {}
+    def files(self, key: str) -> Iterator[tuple[list[str], Some]]:
+        """File by file what is kept under a key: the digests of the samples, and their rows."""
         for path in sorted((self.folder / key).glob("*.safetensors")):
             try:
-                found.update(_read_rows(path))
+                found = _read(path)
             except (FileNotFoundError, safetensors.SafetensorError):
                 continue  # pruned by another process just now
+            if found is not None:
+                yield found
         with suppress(OSError):  # nothing there yet, or a folder that may only be read
             os.utime(self.folder / key)
-        return found
 
-    def add(self, key: str, digests: Sequence[str], rows: Tensor | Sequence[Tensor]) -> None:
+    def add(self, key: str, digests: Sequence[str], rows: Some) -> None:
         """Publish one file; several processes may do so at once, at worst both keep the same rows.
 
-        Rows of different lengths lie one after the other.
+        Rows of different lengths lie one after the other. What is larger than half of the budget is not kept.
         """
         folder = self.folder / key
         temporary = folder / f".{uuid.uuid4().hex}"
+        tensors = {"rows": rows.contiguous()} if isinstance(rows, Tensor) else _joined(rows)
+        if _size(folder) + tensors["rows"].nbytes > self.budget // 2:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            names = {"digests": json.dumps(list(digests))}
-            tensors = {"rows": rows.contiguous()} if isinstance(rows, Tensor) else _joined(rows)
-            safetensors.torch.save_file(tensors, temporary, names)
+            safetensors.torch.save_file(tensors, temporary, {"digests": json.dumps(list(digests))})
             temporary.replace(folder / f"{sha256(temporary)}.safetensors")
             self.prune(keep=key)
         except (OSError, safetensors.SafetensorError):
@@ -79,7 +71,7 @@ class Cache:
     def prune(self, keep: str) -> None:
         """Drop the keys that were not used for longest."""
         folders = sorted((f for f in self.folder.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)
-        sizes = {f: sum(p.stat().st_size for p in f.glob("*") if p.exists()) for f in folders}
+        sizes = {f: _size(f) for f in folders}
         total = sum(sizes.values())
         for folder in folders:
             if total <= self.budget or folder.name == keep:
@@ -88,15 +80,19 @@ class Cache:
             total -= sizes[folder]
 
 
-def _read_rows(path: Path) -> dict[str, Tensor]:
-    """The rows of one file by digest; none, and the file removed, when its content is not what its name says."""
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*") if path.exists())
+
+
+def _read(path: Path) -> tuple[list[str], Some] | None:
+    """The digests and rows of one file; None, and the file removed, when its content is not what its name says."""
     if sha256(path) != path.stem:
         path.unlink(missing_ok=True)  # it can be made again
-        return {}
+        return None
     with safetensors.safe_open(path, "pt") as file:
         names, rows = json.loads(file.metadata()["digests"]), file.get_tensor("rows")
-        parts = rows.split(file.get_tensor("sizes").tolist()) if "sizes" in file.keys() else rows  # noqa: SIM118
-        return dict(zip(names, parts, strict=True))
+        ragged = "sizes" in file.keys()  # noqa: SIM118
+        return names, list(rows.split(file.get_tensor("sizes").tolist())) if ragged else rows
 
 
 def _joined(rows: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import final
 
 from graft.averages import States, kept
-from graft.cache import memory_budget
 from graft.clock import Clock
 from graft.console import Console, duration
 from graft.errors import DataError, ResourceError, UsageError
 from graft.paired import SPLITS, Gain, Hits, gain, score
+from graft.shelf import memory_budget
 from graft.trials import PASSES, OutOfTime, Trials, Way, batch_for, epochs_for
 from graft.types import Model
 

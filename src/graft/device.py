@@ -33,12 +33,20 @@ def pick(name: str = "auto") -> torch.device:
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
-    """ "auto": bf16 on a GPU, fp32 on a processor, where a fast path must first be shown to be equal."""
+    """ "auto": bf16 where the device has the instructions for it, else fp32."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if device.type == "cuda" or fast_bf16() else torch.float32
     if name not in PRECISIONS:
         raise UsageError(f"there is no precision '{name}'", did_you_mean(name, PRECISIONS))
     return PRECISIONS[name]
+
+
+def fast_bf16() -> bool:
+    """Whether the processor multiplies bf16 in its own instructions; others convert, and are slower than in fp32."""
+    try:
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    except AttributeError:  # PyTorch has no public question for it
+        return False
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

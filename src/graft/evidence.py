@@ -1,22 +1,28 @@
 """What a ranker may look at: one trunk's features of the target's samples, and what is known of the trunk.
 
-All rankers of one trunk share `Evidence.spectrum`, one eigendecomposition of the smaller Gram matrix. That is the only
-part whose cost grows with the cube of the features, so five rankers cost little more than one.
+All rankers of one trunk share `Evidence.spectrum`, one eigendecomposition of the smaller Gram matrix, and
+`Evidence.coefficients`. They are the only parts whose cost grows with the square of the features or faster, so five
+rankers cost little more than one.
 
 Shapes: N samples, D features, C classes, Z classes of the source head, k directions that vary.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graft.errors import DataError
+from graft.gram import Spectrum, spectrum
+from graft.rows import centred, large, not_finite
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -34,24 +40,18 @@ class Score(NamedTuple):
     each: Array | None = None
 
 
-class Spectrum(NamedTuple):
-    """The centred features as U diag(sqrt(w)) V^T without V, since V^T = diag(1 / sqrt(w)) U^T (features - mean)."""
-
-    u: Array  # (N, k) left singular vectors; orthogonal to the ones, as the features are centred
-    w: Array  # (k,) squared singular values, largest first; empty if no feature varies
-    mean: Array  # (D,)
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Pooled features (N, D), kept as float64, and targets (N,), indices in [0, classes).
+    """Pooled features (N, D) and targets (N,), indices in [0, classes).
+
+    Features are kept as float64; large ones that come as float32 stay so, and graft.rows says what that means.
 
     `source` (N, Z) are the probabilities of the head that the checkpoint brought, `parameters` the size of the trunk,
     `source_accuracy` its accuracy in [0, 1] on what it was pretrained on, where its card says so. Raises DataError if
     shapes disagree, a feature is not finite, or fewer than 2 samples or 2 classes are there.
     """
 
-    features: Array
+    features: NDArray[np.floating]
     targets: Labels
     classes: int
     source: Array | None = None
@@ -59,7 +59,9 @@ class Evidence:
     source_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", np.asarray(self.features, dtype=np.float64))
+        given = np.ascontiguousarray(self.features)
+        kept = given if given.dtype == np.float32 and large(tensor(given)) else given.astype(np.float64, copy=False)
+        object.__setattr__(self, "features", kept)
         object.__setattr__(self, "targets", np.asarray(self.targets, dtype=np.int64))
         _check_shapes(self)
         _check_values(self)
@@ -76,16 +78,20 @@ class Evidence:
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """Of the centred features, by the Gram matrix that is smaller: D x D or N x N, never the larger one."""
-        n, d = self.features.shape
-        mean = self.features.mean(0)
-        centred = self.features - mean
-        w, vectors = np.linalg.eigh(centred @ centred.T if n < d else centred.T @ centred)
-        # eigenvalues below are rounding: of the Gram matrix, or of the mean, which leaves dust of a constant feature
-        floor = max(n, d) * np.finfo(float).eps * max(w[-1], np.finfo(float).eps * np.square(self.features).sum())
-        kept = np.flatnonzero(w > floor)[::-1]
-        w, vectors = w[kept], vectors[:, kept]
-        return Spectrum(vectors if n < d else centred @ (vectors / np.sqrt(w)), w, mean)
+        """Of the centred features."""
+        return spectrum(centred(tensor(self.features)))
+
+    @cached_property
+    def coefficients(self) -> Array:
+        """(k, C) left singular vectors times indicators."""
+        return self.spectrum.coefficients(self.targets, self.classes)
+
+
+def tensor(features: NDArray[np.floating]) -> Tensor:
+    """The same memory, which may be read-only: nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(features)
 
 
 def accuracy(hits: NDArray[np.bool_]) -> Score:
@@ -105,7 +111,7 @@ def _check_shapes(evidence: Evidence) -> None:
 
 
 def _check_values(evidence: Evidence) -> None:
-    bad = np.flatnonzero(~np.isfinite(evidence.features).all(1))
+    bad = not_finite(tensor(evidence.features))
     if len(bad):
         raise DataError(f"the features of row {bad[0]} are not finite ({len(bad)} such rows)",
                         "look at that sample, and run the trunk in float32")  # fmt: skip

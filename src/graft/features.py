@@ -1,32 +1,36 @@
 """Whatever is frozen runs once: a data set as it looks at any boundary of a backbone, kept in memory and on disk.
 
-A Feed is rows of a data set, decoded, augmented, and run through the stages before a boundary; cache.py keeps them.
-Rows of equal shape are one tensor; sequences, such as texts, are a list of tensors, and are padded in a batch only.
+A Feed is rows of a data set, decoded (canvas.py), augmented, and run through the stages before a boundary (engine.py);
+shelf.py holds them, cache.py keeps them for the next run. Sequences, such as texts, are padded in a batch only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from graft.cache import Cache, memory_budget
+from graft.cache import Cache
+from graft.canvas import Canvas
 from graft.checkpoint import digest
-from graft.device import autocast, seed_of
+from graft.device import seed_of
+from graft.engine import CHECKED, Engine, Ready, plain
 from graft.errors import DataError
+from graft.prefix import Prefix
+from graft.shelf import Shelf, Some, room
 from graft.types import Augment, Backbone, Dataset, Features, Inputs, Sample, Targets, UnreadableSample
 
 PLAIN = -1  # the view without augmentation
-BLOCK = 512  # samples between two looks at memory, disk and the progress bar
+BLOCK = 64  # samples between two looks at the clock and the progress bar; as many are decoded ahead
+PUBLISH = (30.0, 64 << 20)  # seconds, bytes: after so much new rows are written to disk
 Tell = Callable[[int, int], None]  # done, total
-Rows = Tensor | list[Tensor]  # (N, ...), or N tensors (T_i, ...)
 
 
 @final
@@ -47,47 +51,44 @@ class Feed:
         cache: Cache | None = None,
         tell: Tell | None = None,
         targets: Targets | None = None,
+        engine: Engine | None = None,
+        canvas: Canvas | None = None,
     ) -> None:
-        self.dataset, self.backbone, self.device, self.dtype = dataset, backbone, device, dtype
+        self.dataset, self.backbone, self.device = dataset, backbone, device
         self.augment, self.views, self.seed, self.needs = augment, views, seed, needs
         self.cache, self.tell = cache, tell
         self.targets: Targets = dataset.targets() if targets is None else targets
-        self._canvas: Rows | None = None  # images (N, 3, R, R) uint8 or texts (T_i, 4), filled as rows are asked for
-        self._decoded = torch.zeros(len(dataset), dtype=torch.bool)
-        self._kept: dict[int, Rows] = {}  # by view
+        self.engine = engine or Engine(dtype=dtype)
+        self.canvas = canvas or Canvas(dataset, backbone.preprocess, cache)
+        self._kept: dict[int, Shelf] = {}  # by view
         self._prefix = (0, "")  # the boundary that is open, and the digest of the weights before it
         self._too_large = False
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what moves; the engine may take another one for what stands still."""
+        return self.engine.dtype
+
     def decode(self) -> None:
         """Decode every sample once, if all fit into memory: parts of this feed then share them."""
-        if len(self) and not bool(self._decoded.all()) and (self._canvas is not None or self._fits()):
-            self._samples(torch.arange(len(self)))
-
-    def _fits(self) -> bool:
-        return self._ragged or self._decode([0])[0].numel() * len(self) <= memory_budget()
-
-    @property
-    def _ragged(self) -> bool:
-        return self.backbone.preprocess.ragged
+        self.canvas.fill()
 
     def sizes(self) -> Tensor | None:
         """(N,) lengths of the samples; None where all are equal."""
-        if not self._ragged or not len(self):
-            return None
-        return torch.tensor([len(one) for one in self._samples(torch.arange(len(self)))])
+        return self.canvas.sizes()
 
     def shortest_first(self, rows: Tensor) -> Tensor:
-        """Rows in an order in which batches need little padding."""
+        """Shelf in an order in which batches need little padding."""
         sizes = self.sizes()
         return rows if sizes is None else rows[sizes[rows].argsort(stable=True)]
 
     def part(self, rows: Tensor, backbone: Backbone, augment: Augment | None = None, needs: str = "pooled") -> Feed:
-        """Some rows (n,) of this feed before another backbone of the same preprocessing: what was decoded is shared."""
+        """Some rows (n,) of this feed before another backbone of the same preprocessing: what is decoded is shared."""
+        dataset = self.dataset.replace(samples=tuple(self.dataset.samples[i] for i in rows.tolist()))
         made = Feed(
-            self.dataset.replace(samples=tuple(self.dataset.samples[i] for i in rows.tolist())),
+            dataset,
             backbone,
             device=self.device,
-            dtype=self.dtype,
             augment=augment,
             views=self.views,
             seed=self.seed,
@@ -95,11 +96,11 @@ class Feed:
             cache=self.cache,
             tell=self.tell,
             targets=self.targets[rows],
+            engine=self.engine,
+            canvas=self.canvas.part(rows, dataset),
         )
-        if self._canvas is not None and bool(self._decoded[rows].all()):
-            made._canvas, made._decoded = _taken(self._canvas, rows), torch.ones(len(rows), dtype=torch.bool)
         if PLAIN in self._kept and needs == self.needs:  # `open` lets go of them if the other trunk has other weights
-            made._prefix, made._kept = self._prefix, {PLAIN: _taken(self._kept[PLAIN], rows)}
+            made._prefix, made._kept = self._prefix, {PLAIN: self._kept[PLAIN].part(rows)}
         return made
 
     def __len__(self) -> int:
@@ -123,11 +124,11 @@ class Feed:
             return self._inputs(rows, self._view(epoch, 0))
         view = self._view(epoch, boundary)
         kept = self._rows(boundary, view)
-        found = self._through(rows, boundary, view) if kept is None else _taken(kept, rows)
+        found = self._through(rows, boundary, view) if kept is None else kept.take(rows)
         if isinstance(found, Tensor):
-            return Inputs(_layout(found.to(self.device)))
+            return Inputs(_layout(found.to(self.device).float()))
         frame = self._inputs(rows, PLAIN)
-        x = pad_sequence(found, batch_first=True).to(self.device)
+        x = pad_sequence(found, batch_first=True).to(self.device).float()
         missing = frame.x.shape[1] - x.shape[1]  # windows are of one length
         return frame._replace(x=torch.nn.functional.pad(x, (0, 0, 0, missing)))
 
@@ -151,9 +152,9 @@ class Feed:
         last = len(self.backbone.stages)
         self.open(last)
         kept = self._rows(last, PLAIN)
-        found = kept if kept is not None else self._through(torch.arange(len(self)), last, PLAIN)
+        found = kept.whole() if kept is not None else self._through(torch.arange(len(self)), last, PLAIN)
         assert isinstance(found, Tensor), "a feed of tokens has no pooled features"
-        return found.cpu()
+        return found
 
     # ----------------------------------------------------------------------------------------------- what is behind
 
@@ -166,8 +167,8 @@ class Feed:
     def _pooled(self, boundary: int) -> bool:
         return boundary == len(self.backbone.stages) and self.needs in ("pooled", "stages")
 
-    def _rows(self, boundary: int, view: int) -> Rows | None:
-        """All N rows at a boundary, from memory, from disk, or made now; None when they would not fit."""
+    def _rows(self, boundary: int, view: int) -> Shelf | None:
+        """All N rows at a boundary, from memory, from disk, or made now; None when there is no room for them."""
         assert boundary == self._prefix[0], "open() the boundary first"
         if view not in self._kept and not self._too_large:
             made = self._make(boundary, view)
@@ -177,35 +178,46 @@ class Feed:
                 self._kept[view] = made
         return self._kept.get(view)
 
-    def _make(self, boundary: int, view: int) -> Rows | None:
+    @torch.inference_mode(False)  # training takes what prediction has kept
+    def _make(self, boundary: int, view: int) -> Shelf | None:
         if not len(self):
-            return torch.empty(0, self.backbone.info.dim)
+            return Shelf(torch.empty(0, self.backbone.info.dim))
+        if len(self) <= BLOCK and self.cache is None and self._pooled(boundary):  # the answer to a few is made at once
+            return Shelf(torch.as_tensor(self._through(torch.arange(len(self)), boundary, view)))
         made = self._room(boundary, view)
         if made is None:
             return None
         missing = self.shortest_first(self._from_disk(self._key(boundary, view), made))
-        done = len(self) - len(missing)
-        for part in missing.split(8 * BLOCK) if len(missing) else ():
-            for block in part.split(BLOCK):
-                found = self._through(block, boundary, view)
-                for i, row in zip(block.tolist(), found, strict=True):
-                    made[i] = row.cpu()
-                done += len(block)
-                self._progress(done)
-            self._to_disk(self._key(boundary, view), part, made)
+        done, fresh, since = len(self) - len(missing), 0, time.monotonic()
+        for number, block in enumerate(missing.split(BLOCK) if len(missing) else ()):
+            made.put(block, self._through(block, boundary, view))
+            done, fresh = done + len(block), fresh + len(block)
+            self._progress(done)
+            full = fresh * made.row_bytes() > PUBLISH[1] or time.monotonic() - since > PUBLISH[0]
+            if full or done == len(self):
+                end = number * BLOCK + len(block)
+                self._to_disk(self._key(boundary, view), missing[end - fresh : end], made)
+                fresh, since = 0, time.monotonic()
         return made
 
-    def _room(self, boundary: int, view: int) -> Rows | None:
-        """Where all rows will be kept; None when they would not fit into memory."""
-        first = self._through(torch.arange(1), boundary, view)[0]
+    def _room(self, boundary: int, view: int) -> Shelf | None:
+        """Where all rows will be kept; a frozen prefix in half precision gives no more than that."""
+        first = self._like(boundary, view)
         sizes = None if self._pooled(boundary) else self.sizes()
-        width = first.numel() if sizes is None else first[0].numel()
-        count = len(self) if sizes is None else int(sizes.sum())
-        if 4 * width * count * max(1, self.views) > memory_budget():
-            return None
-        return torch.empty((len(self), *first.shape)) if sizes is None else [first[:0]] * len(self)
+        dtype = torch.float32 if self._pooled(boundary) else self.dtype
+        scratch, disk = (self.cache.folder, self.cache.budget) if self.cache else (None, 0)
+        shape = first.shape if sizes is None else first.shape[1:]
+        return room(len(self), shape, dtype, sizes=sizes, times=max(1, self.views), scratch=scratch, disk=disk)
 
-    def _to_disk(self, key: str, rows: Tensor, made: Rows) -> None:
+    def _like(self, boundary: int, view: int) -> Tensor:
+        """The first row: an engine need not be made for rows that are on disk."""
+        inputs, run = self._inputs(torch.arange(1), view), plain(self._stages(boundary), torch.float32)
+        return run(inputs.x, inputs.mask)[0]
+
+    def _stages(self, boundary: int) -> Prefix:
+        return Prefix(self.backbone, boundary, self.needs if self._pooled(boundary) else "stage")
+
+    def _to_disk(self, key: str, rows: Tensor, made: Shelf) -> None:
         """Keep rows whose files are still what the audit saw: the address is the content."""
         samples = [self.dataset.samples[i] for i in rows.tolist()]
         if self.cache is None or not all(sample.digest for sample in samples):
@@ -213,7 +225,7 @@ class Feed:
         for sample in samples:
             if self._digest(sample) != sample.digest:
                 raise DataError(f"{sample.key} changed while the run read it", "run it again, on data that stand still")
-        self.cache.add(key, [sample.digest for sample in samples], _taken(made, rows))
+        self.cache.add(key, [sample.digest for sample in samples], made.take(rows))
 
     def _digest(self, sample: Sample) -> str:
         try:
@@ -221,41 +233,57 @@ class Feed:
         except UnreadableSample:
             return "gone"
 
-    def _from_disk(self, key: str, made: Rows) -> Tensor:
+    def _from_disk(self, key: str, made: Shelf) -> Tensor:
         """Fill in the rows that are kept on disk; returns the positions of those that are not."""
-        known = self.cache.rows(key) if self.cache else {}
-        missing = []
+        places: dict[str, list[int]] = defaultdict(list)
         for i, sample in enumerate(self.dataset.samples):
-            if sample.digest in known:
-                made[i] = known[sample.digest]
-            else:
-                missing.append(i)
-        return torch.tensor(missing, dtype=torch.long)
+            places[sample.digest].append(i)
+        missing = torch.ones(len(self), dtype=torch.bool)
+        for digests, rows in self.cache.files(key) if self.cache else ():
+            pairs = [(i, j) for j, name in enumerate(digests) for i in places.get(name, ())]
+            if pairs:
+                at, of = torch.tensor(pairs).T
+                made.put(at, rows[of] if isinstance(rows, Tensor) else [rows[j] for j in of.tolist()])
+                missing[at] = False
+        return missing.nonzero().flatten()
 
-    def _through(self, rows: Tensor, boundary: int, view: int) -> Rows:
+    def _through(self, rows: Tensor, boundary: int, view: int) -> Some:
         """Decode and run the frozen prefix. It must be in eval mode: the loop sees to that."""
-        parts: list[Tensor] = []
-        with torch.inference_mode(), autocast(self.device, self.dtype):
-            for few in rows.split(64):
-                parts += self._encoded(few, boundary, view)
-        with torch.inference_mode(False):
-            if self._ragged and not self._pooled(boundary):
-                return [part.float().clone() for part in parts]
-            return _layout(torch.stack(parts).float().clone())
+        ready, parts = self._ready(boundary, view), []
+        for few in self._batches(rows, ready.batch):
+            with torch.inference_mode():
+                parts += self._encoded(ready, few, boundary, view)
+        if self.canvas.preprocess.ragged and not self._pooled(boundary):
+            return [part.float().clone() for part in parts]
+        return _layout(torch.stack(parts).float().clone())
 
-    def _encoded(self, rows: Tensor, boundary: int, view: int) -> list[Tensor]:
+    def _ready(self, boundary: int, view: int) -> Ready:
+        prefix, few = self._stages(boundary), torch.arange(min(CHECKED, len(self)))
+        key = f"{self._prefix[1]} {boundary} {prefix.gives}"
+        return self.engine.ready(prefix, lambda: self._inputs(few, view), key, len(self))
+
+    def _batches(self, rows: Tensor, size: int) -> Iterator[Tensor]:
+        """As many at a time as the engine takes well, of sequences as many tokens; the next ones are decoded then."""
+        lengths, start = self.sizes(), 0
+        while start < len(rows):
+            few = rows[start : start + size]
+            if lengths is not None:
+                padded = lengths[few].cummax(0).values * torch.arange(1, len(few) + 1)
+                few = few[: max(1, int((padded <= size).sum()))]
+            start += len(few)
+            self.canvas.ahead(rows[start : start + BLOCK])
+            yield few
+
+    def _encoded(self, ready: Ready, rows: Tensor, boundary: int, view: int) -> list[Tensor]:
         """One tensor for each row, without padding."""
-        inputs = self._inputs(rows, view)
-        if self._pooled(boundary) and self.needs == "stages":
-            return list(self.backbone.every_stage(inputs))
-        out = self.backbone.encode(inputs, 0, boundary)
-        if self._pooled(boundary):
-            return list(self.backbone.readout(out).pooled)
-        sizes = [len(one) for one in self._samples(rows)] if self._ragged else [None] * len(rows)
-        return [row[:size] for row, size in zip(out.x, sizes, strict=True)]
+        inputs, sizes = self._inputs(rows, view), self.sizes()
+        out = ready.run(inputs.x, inputs.mask)
+        if sizes is None or self._pooled(boundary):
+            return list(out)
+        return [row[:size] for row, size in zip(out, sizes[rows].tolist(), strict=True)]
 
     def _inputs(self, rows: Tensor, view: int) -> Inputs:
-        samples, preprocess = self._samples(rows), self.backbone.preprocess
+        samples, preprocess = self.canvas.take(rows), self.backbone.preprocess
         made = preprocess.batch(samples) if view == PLAIN else preprocess.batch(
             samples, self.augment, self._seeds(rows, view))  # fmt: skip
         return Inputs(*(None if part is None else part.to(self.device) for part in made))  # type: ignore[arg-type]
@@ -265,39 +293,13 @@ class Feed:
         samples = self.dataset.samples
         return [seed_of(self.seed, "view", view, samples[i].digest or samples[i].key) for i in rows.tolist()]
 
-    @torch.inference_mode(False)  # what is kept is filled again later, by training as by prediction
-    def _samples(self, rows: Tensor) -> Rows:
-        """Images (B, 3, R, R) uint8, or B texts (T_i, 4). Each is decoded once and kept, unless all would not fit."""
-        if self._canvas is None:
-            first = self._decode([int(rows[0])])[0]
-            if not self._ragged and first.numel() * len(self) > memory_budget():
-                return torch.stack(self._decode(rows.tolist()))
-            self._canvas = [first] * len(self) if self._ragged else first.new_empty((len(self), *first.shape))
-            self._canvas[int(rows[0])], self._decoded[rows[0]] = first, True
-        missing = rows[~self._decoded[rows]].tolist()
-        for i, sample in zip(missing, self._decode(missing), strict=True):
-            self._canvas[i] = sample
-        self._decoded[missing] = True
-        return _taken(self._canvas, rows)
-
-    def _decode(self, rows: Sequence[int]) -> list[Tensor]:
-        def one(i: int) -> Tensor:
-            sample = self.dataset.samples[i]
-            try:
-                return self.backbone.preprocess.sample(self.dataset.load(sample))
-            except UnreadableSample as error:
-                what = f"{sample.key} could be read before, and cannot be read any more: {error}"
-                raise DataError(what, "run it again: the file will be listed, and left out") from None
-
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            return list(pool.map(one, rows))
-
     def _key(self, boundary: int, view: int) -> str:
         """The address of kept rows: everything that decides their values, except the bytes of the sample."""
         about = {
-            "format": 1, "weights": self._prefix[1], "source": str(self.backbone.info.source), "boundary": boundary,
+            "format": 2, "weights": self._prefix[1], "source": str(self.backbone.info.source), "boundary": boundary,
             "config": self.backbone.info.config, "preprocess": self.backbone.preprocess.json(),
             "pooled": self.needs if self._pooled(boundary) else "", "dtype": str(self.dtype),
+            "engine": [self.engine.name, self.engine.auto],
             "view": None if view == PLAIN else [view, self.seed, repr(self.augment)],
         }  # fmt: skip
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
@@ -305,10 +307,6 @@ class Feed:
     def _progress(self, done: int) -> None:
         if self.tell:
             self.tell(done, len(self))
-
-
-def _taken(kept: Rows, rows: Tensor) -> Rows:
-    return kept[rows] if isinstance(kept, Tensor) else [kept[i] for i in rows.tolist()]
 
 
 def _layout(x: Tensor) -> Tensor:

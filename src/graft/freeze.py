@@ -37,9 +37,12 @@ def set_modes(model: Model, still_batchnorm: bool) -> None:
     for part in (*model.backbone.stages, model.head):
         part.train(moves(part))
     for module in model.modules():
-        frozen = not moves(module) and any(True for _ in module.parameters(recurse=False))
-        if isinstance(module, _BatchNorm) and (still_batchnorm or frozen):
+        if isinstance(module, _BatchNorm) and (still_batchnorm or (_has_own(module) and not moves(module))):
             module.eval()
+
+
+def _has_own(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))
 
 
 def moving_state(model: Model) -> dict[str, Tensor]:

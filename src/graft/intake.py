@@ -62,7 +62,9 @@ def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
     preprocess = backbone.preprocess
     if not isinstance(preprocess, Tokens | Words):
         return []
-    lost = {sample.key: preprocess.cut(dataset.load(sample)) for sample in dataset.samples}
+    texts = [dataset.load(sample) for sample in dataset.samples]
+    found = preprocess.cuts(texts) if isinstance(preprocess, Tokens) else map(preprocess.cut, texts)
+    lost = dict(zip((sample.key for sample in dataset.samples), found, strict=True))
     keys = tuple(sorted((key for key, count in lost.items() if count), key=lambda key: -lost[key]))
     if not keys:
         return []

@@ -15,7 +15,8 @@ from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
 from graft.console import Console
 from graft.contest import Contest
-from graft.device import pick, precision, seeded
+from graft.device import pick, seeded
+from graft.engine import Engine
 from graft.errors import DataError, IntegrityError, UsageError
 from graft.features import Feed
 from graft.freeze import FEW
@@ -62,7 +63,8 @@ class Job:
         self._begin(dataset)
         run.begin_model(self.folder, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
-        train, valid, test = (self._feed(dataset, backbone, task, name) for name in ("train", "valid", "test"))
+        engine = Engine.of(self.recipe, self.console.say)
+        train, valid, test = (self._feed(dataset, backbone, task, name, engine) for name in ("train", "valid", "test"))
         with self.console.training() as story:
             compared = self._before(model, task, (train, valid, test), story)
             results = self._train(model, task, (train, valid), story)
@@ -132,19 +134,19 @@ class Job:
         if not self.chosen:
             run.begin(self.folder, self.recipe, dataset)
 
-    def _feed(self, dataset: Dataset, backbone: Backbone, task: Task, name: str) -> Feed:
+    def _feed(self, dataset: Dataset, backbone: Backbone, task: Task, name: str, engine: Engine) -> Feed:
         recipe, device, part = self.recipe, pick(self.recipe.device), dataset.part(name)
         return Feed(
             part,
             backbone,
             device=device,
-            dtype=precision(recipe.precision, device),
             augment=build.views(recipe, backbone, task, name),
             views=recipe.views,
             seed=recipe.seed,
             needs=build.needs(recipe, task),
             cache=Cache.default(),
             targets=task.targets(part),
+            engine=engine,
         )
 
     def _before(self, model: Model, task: Task, feeds: tuple[Feed, Feed, Feed], story: Tell) -> dict[str, Predictions]:

@@ -73,6 +73,7 @@ def plan(recipe: Recipe) -> None:
         if kind != "task":  # its general options are tried below
             asked.check(plugin, *leading)
     precision(recipe.precision, pick(recipe.device))
+    parse(recipe.engine).bind(registry.find("engine", parse(recipe.engine).name))  # its library is there
     optim.check(recipe.optimizer, recipe.schedule)
     augment.check(recipe.augment, recipe.mix)
     build.task(replace(recipe, task=_task(recipe)), zoo.ANY, (1, 1))

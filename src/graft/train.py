@@ -7,16 +7,21 @@ inside a phase is in phase.py.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
 from typing import Any, final
 
+from torch import Tensor
+
 from graft.checkpoint import Checkpoints
 from graft.errors import Interrupted
 from graft.features import Feed
-from graft.phase import PhaseRun, Setting, Tell, how_to_go_on, solve
+from graft.freeze import freeze
+from graft.phase import PhaseRun, Setting, Tell, how_to_go_on
+from graft.scoring import predict
 from graft.types import Flow, Model, Phase, Recipe, Result, Task
 
 
@@ -65,7 +70,7 @@ class Loop:
 
     def _train(self, number: int, phase: Phase) -> Result:
         if phase.solve:
-            result = solve(self.setting, phase, phase.solve)
+            result = _solve(self.setting, phase, phase.solve)
         else:
             result = PhaseRun(self.setting, number, phase).run()
         if self.checkpoints:
@@ -99,3 +104,19 @@ class Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _solve(setting: Setting, phase: Phase, fit: Callable[[Tensor, Tensor], None]) -> Result:
+    """A phase in one step: fit the head to the frozen features of all labelled samples."""
+    began, model, train = time.monotonic(), setting.model, setting.train
+    freeze(model, phase)
+    model.eval()
+    labelled = train.targets >= 0
+    fit(train.pooled()[labelled].to(train.device), train.targets[labelled].to(train.device))
+    boundary = len(model.backbone.stages)
+    scores: dict[str, float] = {}
+    if len(setting.valid):
+        predictions = predict(model, setting.task, setting.valid, boundary)
+        scores = setting.task.score(predictions, setting.valid.targets)
+    moved = sum(t.numel() for t in (*model.head.parameters(),) or model.head.state_dict().values())
+    return Result(phase.name, 1, 0, scores, 0.0, moved, boundary, time.monotonic() - began)

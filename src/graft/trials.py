@@ -21,7 +21,8 @@ from torch import Tensor
 from graft import build, parts, registry, run
 from graft.cache import Cache
 from graft.console import Console
-from graft.device import pick, precision, seeded
+from graft.device import pick, seeded
+from graft.engine import Engine
 from graft.evidence import Evidence, Score
 from graft.features import Feed
 from graft.nn.heads import Standardize
@@ -103,10 +104,9 @@ class Trials:
         if text not in self.trunks:
             with seeded(self.recipe.seed, "backbone"):
                 backbone = build.suited(build.backbone(text, build.corpus(self.pool)), self.task)
-            dtype = precision(self.recipe.precision, self.device)
-            feed = Feed(self.pool, backbone, device=self.device, dtype=dtype, seed=self.recipe.seed,
-                        views=self.recipe.views, needs=self.task.needs, cache=Cache.default(),
-                        targets=self.targets)  # fmt: skip
+            feed = Feed(self.pool, backbone, device=self.device, seed=self.recipe.seed, views=self.recipe.views,
+                        needs=self.task.needs, cache=Cache.default(), targets=self.targets,
+                        engine=Engine.of(self.recipe))  # fmt: skip
             self.trunks[text] = Trunk(backbone.to(self.device), feed)
         return self.trunks[text]
 
@@ -114,7 +114,7 @@ class Trials:
         """The features of the whole pool, with a bar."""
         trunk, total = self.trunk(text), len(self.pool)
         with console.phase("features", total, "samples") as bar:
-            trunk.feed.tell = lambda done, _: bar(done, text)
+            trunk.feed.tell, trunk.feed.engine.say = lambda done, _: bar(done, text), console.say
             self.prepare(Way(text, "linear_probe"))
             bar(total, text)
         trunk.feed.tell, trunk.opened = None, True

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from graft.backbones import bundled
 from graft.console import Console
 from graft.data._sniff import options_of, without_options
 from graft.errors import DataError, GraftError, UsageError
-from graft.evidence import Evidence, Score
-from graft.paired import within_one_error
 from graft.recipe import AUTO
 from graft.spec import parse
-from graft.trials import Trials
 from graft.types import Backbone, Dataset, Info, Json, Recipe
+
+if TYPE_CHECKING:  # with what they import they take a second, and `graft predict` needs none of it
+    from graft.evidence import Score
+    from graft.trials import Trials
 
 MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
 DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm"}  # the trunk that nobody has named, by modality
@@ -148,6 +150,8 @@ def ranked(trials: Trials, asked: Sequence[str], console: Console) -> list[Json]
 
 def _scores(trials: Trials, text: str) -> dict[str, Score]:
     """Every ranker that can be applied to this trunk."""
+    from graft.evidence import Evidence
+
     trunk, rows = trials.trunk(text), _few(trials)
     features = trunk.view("pooled")[rows]
     evidence = Evidence(features.double().numpy(), trials.targets[rows].numpy(), len(trials.pool.classes),
@@ -216,6 +220,8 @@ def _ordered(rows: list[Json], hits: list[np.ndarray | None]) -> list[Json]:
 
 
 def _within_noise(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    from graft.paired import within_one_error
+
     if a is None or b is None:
         raise GraftError("the leave-one-out probe gave no parts to compare", "this is a bug of Graft: please report it")
     return within_one_error(a - b)

@@ -71,11 +71,15 @@ def test_is_a_finite_number_and_the_parts_have_it_as_their_mean(rank: Callable[[
 
 def test_repeats_to_the_digit_and_leaves_the_evidence_alone(rank: Callable[[Evidence], Score]) -> None:
     evidence = made()
-    before = [array.copy() for array in (evidence.features, evidence.targets, *evidence.spectrum)]
+    before = [array.copy() for array in _arrays(evidence)]
     first, again, afresh = rank(evidence), rank(evidence), rank(made())
     assert first.value == again.value == afresh.value
-    after = (evidence.features, evidence.targets, *evidence.spectrum)
-    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, _arrays(evidence), strict=True))
+
+
+def _arrays(evidence: Evidence) -> tuple[Array, ...]:
+    spectrum = evidence.spectrum
+    return evidence.features, evidence.targets, spectrum.w, spectrum.vectors, evidence.coefficients
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 12), (40, 40), (40, 90)])

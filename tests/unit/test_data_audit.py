@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from graft.data import _copies
+from graft.data import _audit, _copies
 from graft.data._audit import audit, require_classes, unreadable
 from graft.data.digits import digits
 from graft.data.folder import folder
@@ -246,3 +246,22 @@ def reencoded(image, quality):
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return Image.open(io.BytesIO(out.getvalue())).convert("RGB")
+
+
+def test_exact_copies_have_the_same_pixels_whatever_their_files_hold(tmp_path, monkeypatch):
+    """One grey level in one pixel does not show in the thumb; only pictures of one thumb are opened again."""
+    image, other = picture(0), picture(0)
+    red, *rest = other.getpixel((5, 5))
+    other.putpixel((5, 5), (red ^ 1, *rest))
+    assert (_copies.thumb(image) == _copies.thumb(other)).all()
+    save(tmp_path, "a/1.png", image)
+    save(tmp_path, "a/2.bmp", image)
+    save(tmp_path, "a/3.png", other)
+    save(tmp_path, "a/4.png", picture(1))
+    dataset, opened = folder(str(tmp_path)), []
+    again = _audit._again
+    monkeypatch.setattr(_audit, "_again", lambda *a: opened.append(a[1].key) or again(*a))
+    looks = [_audit._look(dataset, sample) for sample in dataset.samples]
+    first, second, third, fourth = _audit._contents(dataset, dataset.samples, looks)
+    assert first == second and len({first, third, fourth}) == 3
+    assert opened == ["a/1.png", "a/2.bmp", "a/3.png"]

@@ -124,7 +124,28 @@ def test_optimisers_are_torch_s(text: str, kind: Any, options: dict[str, Any]) -
         return weight.detach()
 
     mine = end(lambda w: optim.optimizer(text, [Group((w,), 0.1)], 0.01))
-    assert torch.equal(mine, end(lambda w: kind([w], lr=0.1, weight_decay=0.01, **options)))
+    plain = end(lambda w: kind([w], lr=0.1, weight_decay=0.01, **options))
+    torch.testing.assert_close(mine, plain, rtol=1e-6, atol=1e-6)  # fused kernels round otherwise
+
+
+def test_who_says_how_it_computes_is_obeyed() -> None:
+    weights = [Group((nn.Parameter(torch.zeros(1, 1)),), 0.1)]
+    assert optim.optimizer("adamw", weights, 0.0).defaults["fused"]
+    assert not optim.optimizer("adamw(foreach=True)", weights, 0.0).defaults["fused"]
+    assert not optim.optimizer("adamw(fused=False)", weights, 0.0).defaults["fused"]
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3, 1.0, 30.0, math.nan])
+def test_clip_equals_torch(scale: float) -> None:
+    torch.manual_seed(0)
+    ours, theirs = ([nn.Parameter(torch.zeros(n)) for n in (3, 1, 7)] for _ in range(2))
+    for a, b in zip(ours, theirs, strict=True):
+        a.grad = scale * torch.randn_like(a)
+        b.grad = a.grad.clone()
+    optim.clip(ours, 1.0)
+    nn.utils.clip_grad_norm_(theirs, 1.0)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=0, equal_nan=True)
 
 
 def test_clip() -> None:

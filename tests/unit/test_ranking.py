@@ -44,8 +44,8 @@ def one_hot(evidence: Evidence) -> Array:
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_spectrum_is_the_singular_value_decomposition(n: int, d: int) -> None:
     evidence = made(n, d)
-    u, w, mean = evidence.spectrum
-    left, s, _ = np.linalg.svd(evidence.features - mean, full_matrices=False)
+    u, w = np.concatenate([block.numpy() for _, block in evidence.spectrum.left()]), evidence.spectrum.w
+    left, s, _ = np.linalg.svd(evidence.features - evidence.spectrum.rows.mean, full_matrices=False)
     k = min(n - 1, d)
     assert u.shape == (n, k) and w == pytest.approx(s[:k] ** 2)
     np.testing.assert_allclose(np.abs((left[:, :k] * u).sum(0)), 1, atol=1e-9)

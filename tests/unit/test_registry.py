@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,14 +52,51 @@ def test_listing_imports_neither_torch_nor_sklearn() -> None:
 def test_third_parties_come_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("mine", "graft.spec:parse", "graft.strategy")
 
-    def points(**asked: Any) -> Iterator[EntryPoint]:
-        return iter([point] if asked["group"] == "graft.strategy" and asked.get("name", "mine") == "mine" else [])
-
-    monkeypatch.setattr(registry, "entry_points", points)
+    package = SimpleNamespace(entry_points=[point, EntryPoint("other", "graft.spec:parse", "pytest11")])
+    monkeypatch.setattr(registry, "distributions", lambda: [package])
     registry.names.cache_clear()
+    registry._installed.cache_clear()
     try:
         assert registry.names("strategy")["mine"] == "from graft.spec:parse"
         assert registry.find("strategy", "mine").__name__ == "parse"
-        assert "mine" not in registry.names("task")
+        assert "mine" not in registry.names("task") and "other" not in registry.names("strategy")
     finally:
         registry.names.cache_clear()
+        registry._installed.cache_clear()
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_the_first_line_is_that_of_the_docstring(kind: str) -> None:
+    for path in (PACKAGE / registry.KINDS[kind]).glob("*.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert registry._first_line(path) == docstring.partition("\n")[0].strip()
+
+
+@pytest.mark.parametrize("text", ["'one line'", '# a comment\n"""one line\n\nmore"""', '"""one line"""', "x = 1"])
+def test_the_first_line_however_it_is_written(text: str, tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(text, encoding="utf-8")
+    assert registry._first_line(tmp_path / "plugin.py") == ("" if text == "x = 1" else "one line")
+
+
+HEAVY = ("torchvision", "timm", "transformers", "tokenizers", "scipy.stats", "sklearn", "pandas", "sympy",
+         "torch._dynamo", "torch._inductor", "graft.train", "graft.trials")  # fmt: skip
+
+
+@pytest.mark.parametrize("code", [
+    "import graft.api",
+    "import graft.api; from graft import augment, registry; [registry.find(*one) for one in "
+    "(('backbone', 'bundled'), ('backbone', 'small'), ('task', 'classification'))]; augment.build('basic')",
+])  # fmt: skip
+def test_what_prediction_imports_is_little_more_than_torch(code: str) -> None:
+    code += f"; import sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_loads_no_array_library() -> None:
+    code = (
+        "import sys; from graft import cli; sys.argv = ['graft', 'fit', '--help']\ntry:\n    cli.main()\n"
+        "except SystemExit:\n    print([m for m in ('torch', 'numpy', 'PIL', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip().endswith("[]") and "--strategy" in done.stdout

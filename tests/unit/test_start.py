@@ -11,7 +11,7 @@ from graft import build, parts
 from graft.backbones.toy import toy
 from graft.errors import DataError, UsageError
 from graft.nn import heads
-from graft.phase import Pairs
+from graft.order import Pairs
 from graft.recipe import Recipe
 from graft.tasks.classification import classification
 from graft.tasks.multilabel import multilabel

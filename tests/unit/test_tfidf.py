@@ -1,6 +1,7 @@
 """The words of texts, as scikit-learn weighs them; and a logistic regression on them as they come."""
 
 import json
+import re
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from graft.backbones._terms import terms
+from graft.backbones._terms import analyzer, fitted, terms
 from graft.backbones._words import patterns
 from graft.backbones.tfidf import tfidf
 from graft.errors import DataError, UsageError
@@ -191,3 +192,27 @@ def test_five_thousand_texts_take_seconds() -> None:
     arrays = logistic(standardize=False).fit(x, y, 2)
     assert time.perf_counter() - began < 20
     assert (logistic().logits(arrays, x).argmax(1) == y).float().mean() > 0.8
+
+
+def test_ascii_texts_are_divided_as_all_others_are() -> None:
+    """They are most texts, and have a pattern of their own: a character class of all letters is six times as slow."""
+    rng, signs = np.random.default_rng(0), list("abXYz019 '-.,_!\n\x1f&é")
+    whole, analyze = re.compile(patterns().word), analyzer(1)
+    for _ in range(3000):
+        text = "".join(rng.choice(signs[: -1 if rng.random() < 0.9 else None], 25))
+        assert analyze(text) == whole.findall(text.lower())
+
+
+@pytest.mark.parametrize("most", [5, 50, 300, 2000])
+def test_the_terms_are_those_that_scikit_learn_takes(most: int) -> None:
+    """Among equally frequent ones, too."""
+    seen = documents(200)
+    want = reference(seen, most)
+    names, idf = fitted(seen, 2, most)
+    assert names == want.get_feature_names_out().tolist() and idf == want.idf_.tolist()
+    assert fitted(["...", "!"], 2, most) == ([], [])
+
+
+def test_samples_are_each_sample() -> None:
+    preprocess, texts = made(SEEN).preprocess, [Text(one) for one in (*SEEN, "", "nothing-known-here")]
+    assert all(map(torch.equal, preprocess.samples(texts), map(preprocess.sample, texts)))

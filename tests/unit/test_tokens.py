@@ -266,3 +266,28 @@ def test_padding_and_truncation_that_the_file_asks_for_are_not_ours() -> None:
     preprocess = Tokens(str(library.to_str()), 16)
     assert len(preprocess.sample(Text("the film was good ."))) == 7
     assert preprocess.cut(Text("👍 " * 20)) == 6
+
+
+MIXED = [Text("the film was good " * 3), Text("a city"), Text("👍 " * 20), Text(""), Text("the", "unknown film ."),
+         Text("a b", None, ("a", "unknown", "我")), Text("the film", "a city " * 9)]  # fmt: skip
+
+
+@pytest.mark.parametrize("tokenizer", [WORDPIECE, BYTES])
+@pytest.mark.parametrize("long", ["truncate", "windows"])
+@pytest.mark.parametrize("count", [len(MIXED), 4, 0])
+def test_many_samples_and_cuts_are_each_of_them(tokenizer: str, long: str, count: int) -> None:
+    """With pairs and words among them, and without."""
+    preprocess = made(20, long, tokenizer)
+    texts = [text for text in MIXED if long == "truncate" or text.pair is None or len(text.text) < 4][:count]
+    found = preprocess.samples(texts)
+    assert len(found) == len(texts)
+    for text, sample in zip(texts, found, strict=True):
+        assert torch.equal(sample, preprocess.sample(text)) and sample.dtype is torch.int32
+    assert preprocess.cuts(texts) == [preprocess.cut(text) for text in texts]
+
+
+def test_cuts_of_more_texts_than_are_encoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.backbones._tokens.MANY", 3)
+    texts = [Text("a " * count) for count in range(20)]
+    assert all(map(torch.equal, made(8).samples(texts), map(made(8).sample, texts)))
+    assert made(8).cuts(texts) == [max(0, count - 6) for count in range(20)]

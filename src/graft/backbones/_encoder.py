@@ -151,7 +151,8 @@ def _masked(base: Any, layers: nn.ModuleList, run: How, x: Tensor, mask: Tensor)
     """Layers take a mask of booleans, as PyTorch's attention does; none where every token is real, which is faster."""
 
     def how(layer: Any, x: Tensor, mask: Tensor) -> Any:
-        return layer(x, None if bool(mask.all()) else mask[:, None, None, :])
+        whole = not torch.compiler.is_compiling() and bool(mask.all())  # a graph cannot depend on values
+        return layer(x, None if whole else mask[:, None, None, :])
 
     return _plainly(base, layers, run, how)
 

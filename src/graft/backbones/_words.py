@@ -102,6 +102,9 @@ class Words:
         kept = first[: self.length - most] + second[:most]
         return torch.tensor(kept or [(NONE, 0, -1, -1)], dtype=torch.int32)
 
+    def samples(self, raws: Sequence[Text]) -> list[Tensor]:
+        return [self.sample(raw) for raw in raws]
+
     def batch(self, samples: Sequence[Tensor], augment: Any = None, seeds: Sequence[int] = ()) -> Inputs:
         """B samples (T_i, 4) -> ids and types (B, T, 2), mask (B, T), places (B, T, 2)."""
         pairs = zip(samples, seeds, strict=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from graft.backbones._terms import Terms, document, vectorizer
+from graft.backbones._terms import Terms, document, fitted
 from graft.errors import DataError, UsageError
 from graft.spec import Spec
 from graft.types import Backbone, Corpus, Features, Info, Inputs, Json
@@ -56,10 +56,7 @@ class Dense:
 def _fitted(corpus: Corpus | None, most: int, ngrams: int) -> Json:
     if corpus is None:
         raise UsageError("tfidf is made from the training texts", "graft fit DATA --backbone tfidf")
-    made = vectorizer(ngrams, most)
-    try:
-        made.fit(document(text) for text in corpus())
-    except ValueError:
-        hint = "look at the column that the texts are read from"
-        raise DataError("the training texts hold no words", hint) from None
-    return {"terms": made.get_feature_names_out().tolist(), "idf": made.idf_.tolist()}
+    terms, idf = fitted((document(text) for text in corpus()), ngrams, most)
+    if not terms:
+        raise DataError("the training texts hold no words", "look at the column that the texts are read from")
+    return {"terms": terms, "idf": idf}

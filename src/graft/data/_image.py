@@ -109,7 +109,14 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
             white = Image.new("RGBA", rgba.size, "white")
             return Image.alpha_composite(white, rgba).convert("RGB"), [*found, "alpha"]
         return rgba.convert("RGB"), found
-    return (image.copy() if mode == "RGB" else image.convert("RGB")), found
+    return _as_rgb(image), found
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """A JPEG lets go of its file when its pixels are there, and needs no copy; others may hold all their bytes."""
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    return image if image.format == "JPEG" else image.copy()
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

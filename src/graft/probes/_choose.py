@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from torch import Tensor
 
-from graft.probes._data import Array, Labels
+from graft.probes._data import Array, Labels, by_content
 
-FOLDS = 5
+FOLDS, ENOUGH = 5, 10_000
 
 
 def folds(y: Labels) -> Labels:
@@ -16,10 +17,25 @@ def folds(y: Labels) -> Labels:
 
     Fold 0 takes of every class: were one class alone to lose its sample, it would seem rarer and farther than it is.
     """
-    rank = np.empty_like(y)
-    for label in np.unique(y):
-        rank[y == label] = np.arange((y == label).sum())
-    return np.where(np.bincount(y)[y] > 1, rank % FOLDS, -1)
+    counts = np.bincount(y)
+    order, rank = np.argsort(y, kind="stable"), np.empty_like(y)
+    rank[order] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.where(counts[y] > 1, rank % FOLDS, -1)
+
+
+def drawn(features: Tensor, y: Labels, most: int) -> Labels:
+    """Positions of at most `most` of many rows (N, D), class by class, drawn evenly.
+
+    Within a class they come in the order of their content, so neither they nor their folds depend on how they came.
+    """
+    order = by_content(features)
+    order = order[np.argsort(y[order], kind="stable")]
+    return order[np.unique(np.linspace(0, len(y) - 1, min(most, len(y))).round().astype(np.int64))]
+
+
+def parts(n: int) -> int:
+    """How many folds are tried: of many samples one, as the error of a mean over thousands is small enough."""
+    return FOLDS if n <= ENOUGH else 1
 
 
 def choose(
@@ -31,11 +47,12 @@ def choose(
     one minimum along the grid, so the search ends where it rises. `default` where every class has one sample.
     """
     fold = folds(y)
-    rows = [np.flatnonzero(fold == number) for number in range(FOLDS)]
+    rows = [np.flatnonzero(fold == number) for number in range(parts(len(y)))]
     held, best = np.concatenate(rows), (np.inf, default, 1.0)
+    few = slice(None, None, max(1, min(len(held) // 1_000, len(held) * int(y.max() + 1) // 200_000)))  # a temperature
     for value in grid if len(held) else ():
-        scores = np.concatenate([score(value, n, fold) for n in range(FOLDS) if len(rows[n])])
-        warmth = temperature(scores, y[held]) if calibrate else 1.0
+        scores = np.concatenate([score(value, n, fold) for n, found in enumerate(rows) if len(found)])
+        warmth = temperature(scores[few], y[held][few]) if calibrate else 1.0
         loss = log_loss(scores * warmth, y[held])
         if loss > best[0]:
             break

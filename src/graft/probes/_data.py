@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graft.errors import DataError, UsageError
+from graft.errors import DataError, ResourceError, UsageError
 from graft.nn.heads import Standardize
+from graft.rows import not_finite, spans
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
+MOST = 1 << 28  # values that are copied as float64: 2 GB
 ABSENT = -1e4  # the logit of a class without samples: its probability is 0, and half precision can hold it
 FLOOR = 1e-12  # the least probability that a vote or a share of trees is taken for: log 0 is no logit
 
@@ -28,21 +30,43 @@ class Known(NamedTuple):
 
 
 def known(features: Tensor, targets: Tensor, classes: int) -> Known:
-    """(N, D) features of any float type and (N,) indices. DataError for what no probe can be fitted to."""
-    x, y = features.detach().cpu().double().numpy() + 0.0, targets.detach().cpu().numpy()  # + 0.0: -0.0 becomes 0.0
+    """(N, D) features of any float type and (N,) indices. DataError for what no probe can be fitted to.
+
+    Copies them as float64: ResourceError above 2 GB.
+    """
+    rows, index, present = checked(features, targets, classes)
+    if rows.numel() > MOST:
+        raise ResourceError(f"features {tuple(rows.shape)} are more than this probe can hold",
+                            "choose ridge, lda, logistic or centroid, which read them block by block")  # fmt: skip
+    x = rows.double().numpy() + 0.0  # -0.0 becomes 0.0
+    order = sorted(range(len(x)), key=lambda row: (hashlib.blake2b(x[row].tobytes()).digest(), index[row]))
+    return Known(x[order], index[order], present)
+
+
+def checked(features: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Labels, Labels]:
+    """The features on the processor, and y and present as in `Known`, all in their own order. DataError as `known`."""
+    x, y = features.detach().cpu() if features.requires_grad else features.cpu(), targets.detach().cpu().numpy()
     if x.ndim != 2 or y.shape != x.shape[:1]:
-        raise DataError(f"features {x.shape} do not belong to targets {y.shape}", "give (N, D) features, (N,) targets")
-    if not np.isfinite(x).all():
-        row = int((~np.isfinite(x).all(1)).argmax())
-        raise DataError(f"the features of sample {row} are not finite", "leave the sample out, or extract in fp32")
+        raise DataError(f"features {tuple(x.shape)} do not belong to targets {y.shape}",
+                        "give (N, D) features, (N,) targets")  # fmt: skip
+    if len(bad := not_finite(x)):
+        raise DataError(f"the features of sample {bad[0]} are not finite", "leave the sample out, or extract in fp32")
     if len(y) and not 0 <= y.min() <= y.max() < classes:
         raise DataError(f"targets from {y.min()} to {y.max()} are not indices of {classes} classes",
                         "leave out samples without a label")  # fmt: skip
     present, index = np.unique(y, return_inverse=True)
     if len(present) < 2:
         raise DataError(f"the samples are of {len(present)} class: nothing to tell apart", "label a second class")
-    order = sorted(range(len(x)), key=lambda row: (hashlib.blake2b(x[row].tobytes()).digest(), index[row]))
-    return Known(x[order], index[order].astype(np.int64), present.astype(np.int64))
+    return x, index.astype(np.int64), present.astype(np.int64)
+
+
+def by_content(features: Tensor) -> Labels:
+    """(N,) an order of many rows by a sum of their bits: who is held out then does not depend on how they came."""
+    keys = np.empty(len(features), dtype=np.int64)
+    for at in spans(features):
+        rows = features[at].float() + 0.0
+        keys[at] = rows.view(torch.int32).sum(1).numpy()
+    return np.argsort(keys, kind="stable")
 
 
 def standardized(x: Array) -> tuple[Array, Array, Array]:

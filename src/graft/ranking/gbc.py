@@ -17,8 +17,7 @@ def gbc(evidence: Evidence, *, components: int = 64) -> Score:
     features that never vary; DataError where every class has one sample. Unchanged by rotating, scaling or shifting the
     features.
     """
-    u, w, _ = evidence.spectrum
-    x = u[:, :components] * np.sqrt(w[:components])
+    x = evidence.spectrum.components(components)
     if evidence.counts.max() < 2:
         raise DataError("no class has two samples: there is no variance within classes", "give more samples a class")
     means, variances = _gaussians(evidence, x)

@@ -15,20 +15,20 @@ def hscore(evidence: Evidence) -> Score:
     eigenbasis, where S_a is diagonal and which holds all of B, so nothing is inverted and N < D needs no identity.
     0 for features that never vary. Unchanged by rotating, scaling or shifting the features.
     """
-    u, w, mean = evidence.spectrum
+    w, d = evidence.spectrum.w, evidence.features.shape[1]
     if not len(w):
         return Score(0.0)
     present = evidence.counts > 0
-    between = np.square(u.T @ evidence.indicators[:, present]) / evidence.counts[present]  # (k, C')
-    a = _shrinkage(u, w, len(mean))
-    ratios = w / ((1 - a) * w + a * w.sum() / len(mean))  # N cancels between S_a and B
+    between = np.square(evidence.coefficients[:, present]) / evidence.counts[present]  # (k, C')
+    a = _shrinkage(evidence.spectrum.lengths(), w, d)
+    ratios = w / ((1 - a) * w + a * w.sum() / d)  # N cancels between S_a and B
     return Score(float((1 - a) * (ratios @ between).sum() / (present.sum() - 1)))
 
 
-def _shrinkage(u: Array, w: Array, d: int) -> float:
+def _shrinkage(lengths: Array, w: Array, d: int) -> float:
     """Ledoit and Wolf's a in [0, 1] for N samples of d features: noise of S over its distance from mu I."""
-    n = len(u)
+    n = len(lengths)
     square = np.square(w).sum() / n**2  # |S|^2, Frobenius
-    noise = (np.square(np.square(u) @ w).sum() / n - square) / n
+    noise = (np.square(lengths).sum() / n - square) / n
     distance = square - (w.sum() / n) ** 2 / d
     return float(np.clip(noise / distance, 0, 1)) if distance > 0 else 1.0

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from graft.errors import UsageError
-from graft.evidence import Evidence, Labels, Score, accuracy
+from graft.evidence import Evidence, Labels, Score, accuracy, tensor
+from graft.rows import product, spans
 
 _CELLS = 16_000_000  # similarities held at once: 64 MB
 
@@ -28,21 +31,22 @@ def knn(evidence: Evidence, *, k: int | None = None, temperature: float = 0.07) 
     return accuracy(np.concatenate(list(votes)) == evidence.targets)
 
 
-def _directions(evidence: Evidence) -> NDArray[np.float32]:
-    """(N, D) of length 1; features that are all zero stay zero, similar to nothing."""
-    lengths = np.linalg.norm(evidence.features, axis=1, keepdims=True)
-    return (evidence.features / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+def _directions(evidence: Evidence) -> Tensor:
+    """(N, D) float32 of length 1; features that are all zero stay zero, similar to nothing."""
+    x = tensor(evidence.features)
+    found = torch.empty(x.shape, dtype=torch.float32)
+    for at in spans(x):
+        found[at] = F.normalize(x[at].double(), dim=1, eps=1e-300)  # float32 lengths would round, or overflow
+    return found
 
 
-def _guesses(x: NDArray[np.float32], evidence: Evidence, k: int, temperature: float) -> Iterator[Labels]:
+def _guesses(x: Tensor, evidence: Evidence, k: int, temperature: float) -> Iterator[Labels]:
     """Classes of the rows of x, block by block: N x N similarities are never held at once."""
-    rows = max(1, _CELLS // len(x))
+    rows, targets = max(1, _CELLS // len(x)), torch.from_numpy(evidence.targets)
     for start in range(0, len(x), rows):
-        similar = x[start : start + rows] @ x.T
-        at = np.arange(len(similar))[:, None]
-        similar[at[:, 0], start + at[:, 0]] = -np.inf  # a sample is not its own neighbour
-        near = np.argpartition(similar, -k, axis=1)[:, -k:]
-        weights = np.exp((similar[at, near].astype(np.float64) - 1) / temperature)
-        cells = at * evidence.classes + evidence.targets[near]
-        votes = np.bincount(cells.ravel(), weights.ravel(), len(similar) * evidence.classes)
-        yield votes.reshape(len(similar), -1).argmax(1)
+        similar = product(x[start : start + rows], x.T)
+        similar.diagonal(start).fill_(-torch.inf)  # a sample is not its own neighbour
+        near = similar.topk(k, sorted=False)
+        weights = torch.exp((near.values.double() - 1) / temperature)
+        votes = torch.zeros(len(similar), evidence.classes, dtype=torch.float64)
+        yield votes.scatter_add_(1, targets[near.indices], weights).numpy().argmax(1)

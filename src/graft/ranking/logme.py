@@ -25,18 +25,18 @@ def logme(evidence: Evidence) -> Score:
     by a grid and golden sections. The grid's lower end bounds the value where features explain a class without noise.
     Classes without samples are left out. Unchanged by rotating, scaling or shifting the features.
     """
-    u, w, _ = evidence.spectrum
-    y = evidence.indicators[:, evidence.counts > 0]
-    explained = np.square(u.T @ y)  # (k, C)
-    rest = np.maximum(np.square(y).sum(0) - explained.sum(0), 0)
+    w, n, present = evidence.spectrum.w, len(evidence.targets), evidence.counts > 0
+    explained = np.square(evidence.coefficients[:, present])  # (k, C)
+    counts = evidence.counts[present]
+    rest = np.maximum(counts * (1 - counts / n) - explained.sum(0), 0)  # |indicator less its mean|^2, less that
     ratios = w / (w.mean() if len(w) else 1.0)
 
     def minus_evidence(log_t: Array) -> Array:
         """(C,), or (1,) for all classes -> (C,)."""
         growth = 1 + ratios[:, None] * np.exp(-log_t)
-        return _minus_evidence(len(u) - 1, (explained / growth).sum(0) + rest, np.log(growth).sum(0))
+        return _minus_evidence(n - 1, (explained / growth).sum(0) + rest, np.log(growth).sum(0))
 
-    return Score(-float(_minimum(minus_evidence).mean()) / len(u))
+    return Score(-float(_minimum(minus_evidence).mean()) / n)
 
 
 def _minus_evidence(n: int, quadratic: Array, log_determinant: Array) -> Array:

@@ -32,9 +32,9 @@ def nleep(evidence: Evidence, *, per_class: int = 5, share: float = 0.8, compone
 
 def _components(evidence: Evidence, share: float, most: int) -> Array:
     """(N, p) principal components, scaled alike so that the variance floor means the same for every trunk."""
-    u, w, _ = evidence.spectrum
+    w = evidence.spectrum.w
     if not len(w):
         raise DataError("no feature varies between samples: there are no clusters", "look at the trunk's output")
     p = min(int(np.searchsorted(np.cumsum(w), share * w.sum())) + 1, most)
-    scores: Array = u[:, :p] * np.sqrt(w[:p] * len(u) / w[:p].mean())
+    scores: Array = evidence.spectrum.components(p) * np.sqrt(len(evidence.targets) / w[:p].mean())
     return scores

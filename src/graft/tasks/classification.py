@@ -74,9 +74,12 @@ class Classification:
         """The mean over the labelled samples of a batch, each as heavy as its class; 0 if none has a label.
 
         Targets (B,) are indices, (B, C) probabilities. One definition serves both, so that MixUp with a share of 1
-        is the plain loss, and it equals PyTorch's for indices, weights and smoothing included.
+        is the plain loss, and it equals PyTorch's for indices, weights and smoothing included. Where no class weighs
+        more PyTorch's own is taken: it costs half as much, which a small head feels.
         """
         logits: Tensor = head(features.pooled).float()
+        if self.weights is None and self._plain(batch.targets):
+            return F.cross_entropy(logits, batch.targets, ignore_index=-1, label_smoothing=self.label_smoothing)
         soft = self._one_hot(batch.targets)
         labelled = (soft.sum(1) > 0).to(soft.dtype)
         weights = logits.new_tensor(self.weights) if self.weights else logits.new_ones(len(self.classes))
@@ -138,6 +141,10 @@ class Classification:
             "majority": majority(train_targets, len(features), self.classes),
             "centroid": centroid(train, train_targets, features, self.classes),
         }
+
+    def _plain(self, targets: Tensor) -> bool:
+        """Whether these are indices, one of them known, for the cross-entropy."""
+        return self.loss_name == "cross_entropy" and targets.ndim == 1 and int(targets.max()) >= 0
 
     def _one_hot(self, targets: Tensor) -> Tensor:
         """(B,) or (B, C) -> (B, C); a row of zeros where there is no label."""

@@ -10,7 +10,6 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -86,6 +85,8 @@ class Regression:
 
         Where the targets or the values are all the same, what would divide by zero is 0.
         """
+        from scipy import stats  # half a second that predictions do not need
+
         values, truth, _ = self._labelled(predictions, targets)
         errors = values - truth
         mse, variance = float(np.square(errors).mean()), _variance(truth)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from graft.errors import DataError
 from graft.intervals import Array, Counts
 from graft.tasks import _bootstrap, _checks, _metrics, _token_head
-from graft.tasks._entities import Entity, entities, type_of
+from graft.tasks._entities import Entity, distinct, entities, type_of
 from graft.types import Batch, Dataset, Features, Info, Json, Metric, Predictions, Sample, Task
 
 NONE = -100  # the target of a word that has no tag: padding, or a sample without tags
@@ -161,9 +161,9 @@ class TokenClassification:
         pairs = zip(_checks.array(values)[kept], truth[kept], strict=True)
         return [_said(row, tags[tags >= 0]) for row, tags in pairs], kept
 
-    def _spans(self, words: Said) -> tuple[set[Entity], set[Entity]]:
-        true, guessed = (entities([self.classes[i] for i in tags]) for tags in (words.truth, words.guess))
-        return set(true), set(guessed)
+    def _spans(self, words: Said) -> tuple[frozenset[Entity], frozenset[Entity]]:
+        true, guessed = (tuple(self.classes[i] for i in tags.tolist()) for tags in (words.truth, words.guess))
+        return distinct(true), distinct(guessed)
 
     def _entities(self, said: list[Said]) -> tuple[Array, Array, Array]:
         """Of each text: entities that were found, that there are, that were said; (M,) each."""

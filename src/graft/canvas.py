@@ -1,0 +1,144 @@
+"""A data set as its preprocessing keeps it, uint8 pictures or tokens: each sample is decoded once, ahead of its use."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import final
+
+import torch
+from torch import Tensor
+
+from graft.cache import Cache
+from graft.errors import DataError
+from graft.shelf import Shelf, Some, room
+from graft.types import Dataset, Preprocess, Raw, UnreadableSample
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Unpacking and resizing release the interpreter's lock, so threads are enough and nothing has to be sent."""
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+
+
+@dataclass
+class _Store:
+    """What is decoded, shared by all parts of a canvas. `kept` is a list for texts, None while nothing is known."""
+
+    done: Tensor
+    kept: Shelf | list[Tensor] | None = None
+    too_large: bool = False
+    coming: dict[int, Future[Tensor]] = field(default_factory=dict)
+
+
+@final
+class Canvas:
+    """Samples (N,) by row: images (B, 3, R, R) uint8, or texts as B tensors (T_i, 4)."""
+
+    def __init__(self, dataset: Dataset, preprocess: Preprocess, cache: Cache | None = None) -> None:
+        self.dataset, self.preprocess, self.cache = dataset, preprocess, cache
+        self.at = torch.arange(len(dataset))  # of this canvas's rows in the store
+        self.store = _Store(torch.zeros(len(dataset), dtype=torch.bool))
+        self._sizes: Tensor | None = None
+
+    def part(self, rows: Tensor, dataset: Dataset) -> Canvas:
+        """The rows of `dataset`, which are some (n,) of this canvas; what one of the two decodes the other one has."""
+        made = Canvas(dataset, self.preprocess, self.cache)
+        made.at, made.store = self.at[rows], self.store
+        return made
+
+    def sizes(self) -> Tensor | None:
+        """(N,) lengths of the samples; None where all are equal."""
+        if not self.preprocess.ragged or not len(self.at):
+            return None
+        if self._sizes is None:
+            self._sizes = torch.tensor([len(one) for one in self.take(torch.arange(len(self.at)))])
+        return self._sizes
+
+    @torch.inference_mode(False)  # what is kept is filled again later, by training as by prediction
+    def take(self, rows: Tensor) -> Some:
+        """Each is decoded once and kept, unless all would not fit."""
+        store, places = self.store, self.at[rows]
+        if store.kept is None and not store.too_large:
+            self._begin(int(rows[0]))
+        missing = rows if store.too_large else rows[~store.done[places]]
+        found = self._decoded(missing)
+        if store.too_large:
+            return _planes(torch.stack([_pixels(one) for one in found]))
+        for place, one in zip(self.at[missing].tolist(), found, strict=True):
+            _put(store, place, one)
+        if isinstance(store.kept, list):
+            return [store.kept[place] for place in places.tolist()]
+        assert store.kept is not None, "made by _begin"
+        return _planes(store.kept.flat.index_select(0, places))
+
+    def ahead(self, rows: Tensor) -> None:
+        """Begin to decode in the background what will be asked for next."""
+        store = self.store
+        if self.preprocess.ragged or (store.kept is None and not store.too_large):
+            return
+        for row in rows[~store.done[self.at[rows]]].tolist():
+            place = int(self.at[row])
+            if place not in store.coming:
+                store.coming[place] = _pool().submit(self._one, row)
+
+    def fill(self) -> None:
+        """Decode every sample now, if all fit: parts of this canvas then have them."""
+        if not len(self.at):
+            return
+        if self.store.kept is None and not self.store.too_large:
+            self._begin(0)
+        for rows in torch.arange(len(self.at)).split(256) if not self.store.too_large else ():
+            self.take(rows)
+
+    def _begin(self, row: int) -> None:
+        """The first sample tells the size of all."""
+        store, first = self.store, self._decoded(torch.tensor([row]))[0]
+        if self.preprocess.ragged:
+            store.kept = [first] * len(store.done)
+        else:
+            where = (None, 0) if self.cache is None else (self.cache.folder, self.cache.budget)
+            store.kept = room(len(store.done), _pixels(first).shape, first.dtype, scratch=where[0], disk=where[1])
+            store.too_large = store.kept is None
+        if not store.too_large:
+            _put(store, int(self.at[row]), first)
+
+    def _decoded(self, rows: Tensor) -> list[Tensor]:
+        """In order; those that are on their way are waited for."""
+        if self.preprocess.ragged:
+            return self.preprocess.samples([self._load(row) for row in rows.tolist()])
+        coming, pairs = self.store.coming, list(zip(self.at[rows].tolist(), rows.tolist(), strict=True))
+        waiting = [coming.get(place) or _pool().submit(self._one, row) for place, row in pairs]
+        for place, _ in pairs:
+            coming.pop(place, None)
+        return [one.result() for one in waiting]
+
+    def _one(self, row: int) -> Tensor:
+        return self.preprocess.sample(self._load(row))
+
+    def _load(self, row: int) -> Raw:
+        sample = self.dataset.samples[row]
+        try:
+            return self.dataset.load(sample)
+        except UnreadableSample as error:
+            what = f"{sample.key} could be read before, and cannot be read any more: {error}"
+            raise DataError(what, "run it again: the file will be listed, and left out") from None
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """(3, R, R) -> (R, R, 3): kept so, a batch is channels last, which is what networks and normalisation want."""
+    return image.permute(1, 2, 0)
+
+
+def _planes(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2)
+
+
+def _put(store: _Store, place: int, one: Tensor) -> None:
+    if isinstance(store.kept, Shelf):
+        store.kept.flat[place] = _pixels(one)
+    elif store.kept is not None:
+        store.kept[place] = one
+    store.done[place] = True

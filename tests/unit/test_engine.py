@@ -1,0 +1,158 @@
+"""A fast way is taken where it gives the same features, and left, with a word, where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graft import registry
+from graft.backbones._images import Images
+from graft.backbones.toy import toy
+from graft.engine import FEW, Engine
+from graft.engines._prepared import FastLinear, fold, prepared, usable
+from graft.prefix import Prefix, Run, widest
+from graft.spec import Spec
+from graft.types import Backbone, Features, Info, Inputs
+
+torch.set_num_threads(1)
+
+
+def prefix(*stages: nn.Module, inputs: int = 3) -> tuple[Prefix, Tensor]:
+    """A trunk of these stages that pools planes by their mean, and some of its inputs."""
+    info = Info(Spec("x"), "image", 8)
+    made = Backbone(info, stages, Images(8, 8), lambda out: Features(out.x.flatten(1)))
+    return Prefix(made.eval(), len(stages), "pooled").eval(), torch.randn(9, inputs, 8, 8)
+
+
+def statistics(module: nn.Module) -> None:
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            nn.init.normal_(one.running_mean)  # type: ignore[arg-type]
+            nn.init.uniform_(one.running_var, 0.5, 2)  # type: ignore[arg-type]
+
+
+def run(engine: Engine, trunk: Prefix, x: Tensor, rows: int = 100) -> Tensor:
+    ready = engine.ready(trunk, lambda: Inputs(x[:8]), "key", rows)
+    with torch.inference_mode():
+        return ready.run(x, None)
+
+
+class Twice(nn.Module):
+    """The output of a convolution goes into BatchNorm, and past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.norm(x) - x
+
+
+class Far(nn.Module):
+    """What bf16 cannot hold: small differences of large numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.flatten(1)[:, :8] + 1000, torch.eye(8)).float() - 1000
+
+
+def test_batchnorm_is_folded_where_it_follows_a_convolution() -> None:
+    trunk, x = prefix(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4)))
+    statistics(trunk)
+    before = trunk(x)
+    made = prepared(trunk, x, None, torch.float32)
+    assert [type(m) for m in made.modules()].count(nn.BatchNorm2d) == 1, "the second one follows no convolution"
+    assert torch.allclose(made(x), before, atol=1e-5) and torch.equal(trunk(x), before)
+
+
+def test_a_shared_batchnorm_is_not_folded() -> None:
+    norm = nn.BatchNorm2d(3)
+    trunk, x = prefix(nn.Sequential(nn.Conv2d(3, 3, 1), norm, nn.Conv2d(3, 3, 1), norm))
+    statistics(trunk)
+    before = trunk(x)
+    fold(trunk, x, None)
+    assert torch.allclose(trunk(x), before, atol=1e-5)
+
+
+def test_a_wrong_fold_is_found_out() -> None:
+    trunk, x = prefix(Twice())
+    statistics(trunk)
+    words: list[str] = []
+    assert torch.allclose(run(Engine(say=words.append), trunk, x), trunk(x), atol=1e-6)
+    assert len(words) == 1 and "gives other features" in words[0]
+
+
+def test_linear_layers_by_another_library_give_the_same() -> None:
+    layer = nn.Linear(40, 30)
+    fast = FastLinear(40, 30)
+    fast.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 7, 40)
+    if usable():
+        assert torch.allclose(fast.requires_grad_(False)(x), layer(x), atol=1e-5)
+    assert torch.allclose(fast(x.bfloat16().float()), layer(x), atol=1e-1)
+
+
+def test_auto_leaves_bf16_where_features_change() -> None:
+    trunk, x = prefix(Far())
+    words: list[str] = []
+    found = run(Engine("eager", torch.bfloat16, auto=True, say=words.append), trunk, x)
+    assert torch.allclose(found, trunk(x), atol=1e-3) and "another way" in words[0]
+
+
+def test_what_bf16_costs_is_said_where_it_was_asked_for() -> None:
+    trunk, x = prefix(Far())
+    words: list[str] = []
+    found = run(Engine("eager", torch.bfloat16, say=words.append), trunk, x)
+    assert not torch.allclose(found, trunk(x), atol=1e-3) and "cosine" in words[0]
+
+
+def test_bf16_is_taken_where_features_stay() -> None:
+    trunk = Prefix(toy().eval(), 4, "pooled")
+    x, words = torch.randn(9, 3, 16, 16), []
+    found = run(Engine("eager", torch.bfloat16, auto=True, say=words.append), trunk, x)
+    least = torch.cosine_similarity(found.float(), trunk(x)).min()
+    assert 0.999 < least < 1 and not torch.allclose(found.float(), trunk(x), atol=1e-6) and not words
+
+
+def test_few_rows_are_run_plainly() -> None:
+    trunk, x = prefix(Twice())
+    words: list[str] = []
+    run(Engine("eager", torch.bfloat16, auto=True, say=words.append), trunk, x, rows=FEW - 1)
+    assert not words, "an engine was built for a few rows"
+
+
+@pytest.mark.parametrize("failing", ["build", "run", "shape"])
+def test_an_engine_that_fails_is_left(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine() -> Callable[..., Run]:
+        def build(*asked: object) -> Run:
+            if failing == "build":
+                raise RuntimeError("no compiler\nand more")
+            return lambda x, mask: x[:, 0] if failing == "shape" else 1 / 0  # type: ignore[return-value]
+
+        return build
+
+    find = registry.find
+    monkeypatch.setattr(registry, "find", lambda kind, name: engine if name == "strange" else find(kind, name))
+    trunk, x = prefix(nn.Conv2d(3, 4, 3))
+    words: list[str] = []
+    assert torch.allclose(run(Engine("strange", say=words.append), trunk, x), trunk(x), atol=1e-5)
+    assert words and "strange" in words[0] and "\n" not in words[0]
+
+
+def test_an_engine_is_made_once_for_a_prefix() -> None:
+    trunk, x = prefix(nn.Conv2d(3, 4, 3))
+    engine = Engine()
+    first = engine.ready(trunk, lambda: Inputs(x), "a", 100)
+    assert engine.ready(trunk, lambda: Inputs(x), "a", 50) is first
+    assert engine.ready(trunk, lambda: Inputs(x), "b", 100) is not first
+
+
+def test_wide_networks_run_in_small_batches() -> None:
+    small, x = prefix(nn.Conv2d(3, 4, 3, padding=1))
+    assert widest(small, x, None) == 4 * 64
+    wide, y = prefix(nn.Conv2d(3, 4, 3, padding=1)), torch.randn(2, 3, 512, 512)
+    sizes = [Engine().ready(trunk, lambda: Inputs(of), "k", 99).batch for trunk, of in ((small, x), (wide[0], y))]  # noqa: B023
+    assert sizes == [64, 8]
