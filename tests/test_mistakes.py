@@ -490,7 +490,7 @@ def wait_for(path: Path, text: str, process: subprocess.Popen[str]) -> None:
 
 
 def test_ctrl_c_then_resume_is_bit_equal(photos: Path) -> None:
-    flags = ["--backbone", "toy", "--strategy", "full(epochs=150)", "--device", "cpu"]
+    flags = ["--backbone", "toy", "--strategy", "full(epochs=150)", "--device", "cpu", "--precision", "fp32"]
     process = command("fit", photos, "--out", "broken", *flags)
     wait_for(Path("broken/metrics.jsonl"), '"epoch"', process)
     process.send_signal(signal.SIGINT)

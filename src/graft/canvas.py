@@ -129,11 +129,11 @@ class Canvas:
 
 def _pixels(image: Tensor) -> Tensor:
     """(3, R, R) -> (R, R, 3): kept so, a batch is channels last, which is what networks and normalisation want."""
-    return image.permute(1, 2, 0)
+    return image.movedim(0, -1) if image.ndim == 3 else image
 
 
 def _planes(images: Tensor) -> Tensor:
-    return images.permute(0, 3, 1, 2)
+    return images.movedim(-1, 1) if images.ndim == 4 else images
 
 
 def _put(store: _Store, place: int, one: Tensor) -> None:

@@ -183,7 +183,9 @@ class Feed:
         if not len(self):
             return Shelf(torch.empty(0, self.backbone.info.dim))
         if len(self) <= BLOCK and self.cache is None and self._pooled(boundary):  # the answer to a few is made at once
-            return Shelf(torch.as_tensor(self._through(torch.arange(len(self)), boundary, view)))
+            few = torch.as_tensor(self._through(torch.arange(len(self)), boundary, view))
+            self._progress(len(self))
+            return Shelf(few)
         made = self._room(boundary, view)
         if made is None:
             return None

@@ -66,7 +66,7 @@ def solvable(model: Model) -> bool:
 
 
 def solver(model: Model, probe: str) -> Callable[[Tensor, Tensor], None]:
-    """Sets the linear head to what an affine probe (ridge, logistic, svm_linear) comes to, for Phase.solve.
+    """Sets the linear head to what an affine probe (ridge, lda, logistic, svm_linear) comes to, for Phase.solve.
 
     Raises UsageError, now, for a head that no probe can solve and for a probe that comes to something else.
     """
@@ -86,7 +86,7 @@ def _check_affine(fitter: Probe, probe: str) -> None:
     points = torch.eye(2, dtype=torch.float64).repeat(10, 1) + torch.linspace(0, 0.1, 20).unsqueeze(1)
     arrays = fitter.fit(points, torch.arange(20) % 2, 2)
     if arrays.keys() != {"weight", "bias"}:
-        raise UsageError(f"{probe} is no linear head to start from", "choose logistic, ridge or svm_linear")
+        raise UsageError(f"{probe} is no linear head to start from", "choose logistic, ridge, lda or svm_linear")
 
 
 def snapshot(model: Model) -> State:

@@ -154,7 +154,7 @@ def _scores(trials: Trials, text: str) -> dict[str, Score]:
 
     trunk, rows = trials.trunk(text), _few(trials)
     features = trunk.view("pooled")[rows]
-    evidence = Evidence(features.double().numpy(), trials.targets[rows].numpy(), len(trials.pool.classes),
+    evidence = Evidence(features.float().numpy(), trials.targets[rows].numpy(), len(trials.pool.classes),
                         _source(trunk.backbone, features), trunk.backbone.info.parameters,
                         trunk.backbone.info.source_accuracy)  # fmt: skip
     found: dict[str, Score] = {}

@@ -11,7 +11,7 @@ from graft.types import Flow, Model, Phase
 
 
 def solved(model: Model, *, probe: str = "logistic") -> Flow:
-    """`probe`: logistic, ridge or svm_linear. Raises UsageError for another probe, and for a head that none can solve:
-    one of several layers, or of labels that are no classes.
+    """`probe`: logistic, ridge, lda or svm_linear. Raises UsageError for another probe, and for a head that none can
+    solve: one of several layers, or of labels that are no classes.
     """
     yield Phase(f"head, {probe}", (), 0, solve=parts.solver(model, probe))
