@@ -132,6 +132,11 @@ class Feed:
         missing = frame.x.shape[1] - x.shape[1]  # windows are of one length
         return frame._replace(x=torch.nn.functional.pad(x, (0, 0, 0, missing)))
 
+    def ahead(self, rows: Tensor, boundary: int) -> None:
+        """Begin to decode what `batch` will be asked for next, if it will not find it kept."""
+        if boundary == 0 or self._too_large:
+            self.canvas.ahead(rows)
+
     def features(self, inputs: Inputs, boundary: int) -> Features:
         """What the head gets, from what `batch` gave."""
         if self._pooled(boundary):

@@ -93,13 +93,14 @@ class PhaseRun:
     # --------------------------------------------------------------------------------------------------- one epoch
 
     def _epoch(self) -> None:
-        at, size = self.at, self.recipe.accumulate
-        batches = self._batches()
+        at, size, batches = self.at, self.recipe.accumulate, self._batches()
         steps = -(-len(batches) // size)
         set_modes(self.model, self.still_batchnorm)
         with seeded(self.recipe.seed, device=self.setting.train.device):  # each step seeds again; all is restored once
             while at.batch < len(batches):
                 chunk = batches[at.batch : at.batch + size]
+                for rows in batches[at.batch + size : at.batch + 2 * size]:
+                    self.setting.train.ahead(rows, self.boundary)
                 self._set_rate(at.step, steps * self.phase.epochs)
                 self._step(chunk)
                 at.batch, at.step = at.batch + len(chunk), at.step + 1

@@ -111,8 +111,10 @@ def _solve(setting: Setting, phase: Phase, fit: Callable[[Tensor, Tensor], None]
     began, model, train = time.monotonic(), setting.model, setting.train
     freeze(model, phase)
     model.eval()
-    labelled = train.targets >= 0
-    fit(train.pooled()[labelled].to(train.device), train.targets[labelled].to(train.device))
+    labelled, features, targets = train.targets >= 0, train.pooled(), train.targets
+    if not bool(labelled.all()):  # else no copy: there may be millions, in a mapped file
+        features, targets = features[labelled], targets[labelled]
+    fit(features.to(train.device), targets.to(train.device))
     boundary = len(model.backbone.stages)
     scores: dict[str, float] = {}
     if len(setting.valid):

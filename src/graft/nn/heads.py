@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.errors import UsageError, did_you_mean
+from graft.rows import moments
 from graft.spec import parse
 
 
@@ -27,7 +28,7 @@ class Standardize(nn.Module):
 
     def fit(self, features: Tensor) -> None:
         """(N, D) features of the training set. A feature that never varies is only centred."""
-        deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        mean, deviation = (torch.from_numpy(found) for found in moments(features.detach().cpu()))
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6 * deviation.max(), deviation, torch.ones_like(deviation)))
 
