@@ -15,7 +15,7 @@ LAYERS = (
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
     | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"},
     {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines"},
-    {"strategies", "features", "canvas", "engine", "train", "phase", "scoring"},
+    {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
     | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"},
     {"api"},

@@ -1,7 +1,7 @@
 """Whatever is frozen runs once: a data set as it looks at any boundary of a backbone, kept in memory and on disk.
 
 A Feed is rows of a data set, decoded (canvas.py), augmented, and run through the stages before a boundary (engine.py);
-shelf.py holds them, cache.py keeps them for the next run. Sequences, such as texts, are padded in a batch only.
+shelf.py holds them, archive.py keeps them for the next run. Sequences, such as texts, are padded in a batch only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import final
 
@@ -17,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from graft.archive import Archive
 from graft.cache import Cache
 from graft.canvas import Canvas
 from graft.checkpoint import digest
 from graft.device import seed_of
 from graft.engine import CHECKED, Engine, Ready, plain
-from graft.errors import DataError
 from graft.prefix import Prefix
 from graft.shelf import Shelf, Some, room
-from graft.types import Augment, Backbone, Dataset, Features, Inputs, Sample, Targets, UnreadableSample
+from graft.types import Augment, Backbone, Dataset, Features, Inputs, Targets
 
 PLAIN = -1  # the view without augmentation
 BLOCK = 64  # samples between two looks at the clock and the progress bar; as many are decoded ahead
@@ -57,6 +56,7 @@ class Feed:
         self.dataset, self.backbone, self.device = dataset, backbone, device
         self.augment, self.views, self.seed, self.needs = augment, views, seed, needs
         self.cache, self.tell = cache, tell
+        self.archive = Archive(dataset, cache)
         self.targets: Targets = dataset.targets() if targets is None else targets
         self.engine = engine or Engine(dtype=dtype)
         self.canvas = canvas or Canvas(dataset, backbone.preprocess, cache)
@@ -194,18 +194,23 @@ class Feed:
         made = self._room(boundary, view)
         if made is None:
             return None
-        missing = self.shortest_first(self._from_disk(self._key(boundary, view), made))
-        done, fresh, since = len(self) - len(missing), 0, time.monotonic()
-        for number, block in enumerate(missing.split(BLOCK) if len(missing) else ()):
-            made.put(block, self._through(block, boundary, view))
-            done, fresh = done + len(block), fresh + len(block)
-            self._progress(done)
-            full = fresh * made.row_bytes() > PUBLISH[1] or time.monotonic() - since > PUBLISH[0]
-            if full or done == len(self):
-                end = number * BLOCK + len(block)
-                self._to_disk(self._key(boundary, view), missing[end - fresh : end], made)
-                fresh, since = 0, time.monotonic()
+        self._fill(made, self.shortest_first(self.archive.fill(self._key(boundary, view), made)), boundary, view)
         return made
+
+    def _fill(self, made: Shelf, missing: Tensor, boundary: int, view: int) -> None:
+        """Make rows, and write them to disk from time to time: a run that is stopped finds again what it has made."""
+        fresh, since, key = missing[:0], time.monotonic(), self._key(boundary, view)
+        try:
+            for block in missing.split(BLOCK) if len(missing) else ():
+                made.put(block, self._through(block, boundary, view))
+                fresh = torch.cat([fresh, block])
+                if len(fresh) * made.row_bytes() > PUBLISH[1] or time.monotonic() - since > PUBLISH[0]:
+                    self.archive.publish(key, fresh, made)
+                    fresh, since = missing[:0], time.monotonic()
+                missing = missing[len(block) :]
+                self._progress(len(self) - len(missing))
+        finally:
+            self.archive.publish(key, fresh, made)
 
     def _room(self, boundary: int, view: int) -> Shelf | None:
         """Where all rows will be kept; a frozen prefix in half precision gives no more than that."""
@@ -223,36 +228,6 @@ class Feed:
 
     def _stages(self, boundary: int) -> Prefix:
         return Prefix(self.backbone, boundary, self.needs if self._pooled(boundary) else "stage")
-
-    def _to_disk(self, key: str, rows: Tensor, made: Shelf) -> None:
-        """Keep rows whose files are still what the audit saw: the address is the content."""
-        samples = [self.dataset.samples[i] for i in rows.tolist()]
-        if self.cache is None or not all(sample.digest for sample in samples):
-            return
-        for sample in samples:
-            if self._digest(sample) != sample.digest:
-                raise DataError(f"{sample.key} changed while the run read it", "run it again, on data that stand still")
-        self.cache.add(key, [sample.digest for sample in samples], made.take(rows))
-
-    def _digest(self, sample: Sample) -> str:
-        try:
-            return hashlib.sha256(self.dataset.read_bytes(sample)).hexdigest()
-        except UnreadableSample:
-            return "gone"
-
-    def _from_disk(self, key: str, made: Shelf) -> Tensor:
-        """Fill in the rows that are kept on disk; returns the positions of those that are not."""
-        places: dict[str, list[int]] = defaultdict(list)
-        for i, sample in enumerate(self.dataset.samples):
-            places[sample.digest].append(i)
-        missing = torch.ones(len(self), dtype=torch.bool)
-        for digests, rows in self.cache.files(key) if self.cache else ():
-            pairs = [(i, j) for j, name in enumerate(digests) for i in places.get(name, ())]
-            if pairs:
-                at, of = torch.tensor(pairs).T
-                made.put(at, rows[of] if isinstance(rows, Tensor) else [rows[j] for j in of.tolist()])
-                missing[at] = False
-        return missing.nonzero().flatten()
 
     def _through(self, rows: Tensor, boundary: int, view: int) -> Some:
         """Decode and run the frozen prefix. It must be in eval mode: the loop sees to that."""

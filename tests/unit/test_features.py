@@ -19,6 +19,7 @@ from torch import Tensor
 from graft import augment
 from graft.backbones.toy import toy
 from graft.cache import Cache
+from graft.engine import CHECKED
 from graft.features import Feed
 from graft.types import Backbone, Dataset, Raw, Sample
 
@@ -273,3 +274,17 @@ def test_targets() -> None:
     data = Pictures(4).dataset()
     samples = (*data.samples[:3], replace(data.samples[3], label=None))
     assert feed(data.replace(samples=samples), toy()).targets.tolist() == [0, 1, 2, -1]
+
+
+def test_what_was_made_before_a_stop_is_found_again(tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    pictures, backbone = Pictures(100), toy()
+    with pytest.raises(KeyboardInterrupt):
+        feed(pictures.dataset(), backbone, cache=Cache(tmp_path), tell=stop).pooled()
+    again = Pictures(100)
+    made = feed(again.dataset(), backbone, cache=Cache(tmp_path)).pooled()
+    assert again.loads.total() <= 100 - 64 + CHECKED and torch.allclose(
+        made, direct(pictures.dataset(), backbone), atol=1e-6
+    )
