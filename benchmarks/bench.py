@@ -6,8 +6,10 @@
     python benchmarks/bench.py --list                the benchmarks and their commands
 
 `make bench`, `make bench RUN=1` and `make bench RUN="overhead heads"` are the same. `ratio` is how many times as fast
-as the peer Graft is, both sides in turn in one run; `of limit` is the share of what the machine can do at most, where
-that is known (a row's `share_of_limit`, 0 to 1). A benchmark that fails is named at the end; its old results stay.
+as the peer Graft is, both sides in turn in one run; `limit` is the share of what the machine can do at most, where that
+is known (a row's `share_of_limit`, 0 to 1); GB is memory. A goal is of the ratio (`goal`: at least), of memory
+(`goal_gb`: at most, of `graft_gb`) or of Graft's own time (`limit_s`: at most); a row without a peer has goals of the
+latter kinds. A benchmark that fails is named at the end; its old results stay.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-NAMES = ("extraction", "prefix", "heads", "large_rows", "input", "startup", "overhead", "frozen_epochs")
-NEEDED = {"what", "graft_s", "peer", "peer_s", "ratio"}  # as _race.py makes them
-COLUMNS = ("what", "Graft (s)", "peer", "peer (s)", "ratio", "goal", "", "of limit", "score", "peer's", "run")
-LEFT = ("what", "peer", "")
+NAMES = ("extraction", "prefix", "precision", "heads", "large_rows", "input", "startup", "overhead", "frozen_epochs")
+NEEDED = {"what", "graft_s"}  # what else _race.py makes is there where a peer is
+COLUMNS = ("what", "Graft s", "peer", "peer s", "ratio", "goal", "", "limit", "GB", "score", "peer's", "run")
+LEFT = {"what": 44, "peer": 19, "": 6}  # and the most characters of each
 Json = dict[str, Any]
 
 
@@ -73,12 +75,33 @@ def lines(reports: Sequence[Json]) -> list[str]:
 
 
 def _cells(row: Json, number: int) -> tuple[str, ...]:
-    goal = row.get("goal")
-    verdict = "" if goal is None else "met" if row["ratio"] >= goal else "MISSED"
-    share = row.get("share_of_limit")
-    return (row["what"], _text(row["graft_s"]), row["peer"], _text(row["peer_s"]), f"{_text(row['ratio'])}x",
-            "-" if goal is None else f"{goal:g}x", verdict, "-" if share is None else f"{share:.0%}",
-            _text(row.get("graft_score")), _text(row.get("peer_score")), f"[{number}]")  # fmt: skip
+    goal, met = _goal(row)
+    verdict = "" if met is None else "met" if met else "MISSED"
+    ratio, share = row.get("ratio"), row.get("share_of_limit")
+    return (_cut(row["what"], "what"), _text(row["graft_s"]), _cut(row.get("peer") or "-", "peer"),
+            _text(row.get("peer_s")), "-" if ratio is None else f"{_text(ratio)}x", goal, verdict,
+            "-" if share is None else f"{share:.0%}", _text(_gb(row)), _text(row.get("graft_score")),
+            _text(row.get("peer_score")), f"[{number}]")  # fmt: skip
+
+
+def _goal(row: Json) -> tuple[str, bool | None]:
+    """What was to be reached, and whether it was; None where nothing was. All goals of a row count."""
+    found = []
+    if row.get("goal") is not None:
+        found.append((f"{row['goal']:g}x", row["ratio"] >= row["goal"]))
+    for limit, unit, value in ((row.get("limit_s"), "s", row["graft_s"]), (row.get("goal_gb"), "GB", _gb(row))):
+        if limit is not None:
+            found.append((f"<= {limit:g} {unit}", value is not None and value <= limit))
+    return ", ".join(words for words, _ in found) or "-", all(met for _, met in found) if found else None
+
+
+def _gb(row: Json) -> float | None:
+    return row.get("graft_gb", row.get("memory_gb"))  # as it was called at first
+
+
+def _cut(words: str, column: str) -> str:
+    most = LEFT[column]
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def _source(report: Json, number: int) -> str:

@@ -11,16 +11,14 @@ precision and run, that multiplications and additions of the network come to.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import _options
 import torch
 from _race import Lap, race
-from _report import report
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -128,23 +126,17 @@ def cosine(side: Side, ready: Ready) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _options.parser(__doc__, "a quarter of the pictures, one round")
     parser.add_argument("--trunks", nargs="*", default=list(TRUNKS), choices=list(TRUNKS))
     parser.add_argument("--engines", nargs="*", default=sorted({engine for engine, _ in WAYS}))
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the pictures, one round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, help="default: results/extraction.json")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    count, rounds = (asked.images // 4, 1) if asked.quick else (asked.images, asked.rounds)
+    asked = _options.read(parser)
+    count = max(32, asked.images // 4 if asked.quick else asked.images)
     ways = [way for way in WAYS if way[0] in asked.engines]
     peaks = {precision: peak(precision) for precision in DTYPES}
-    found = [row for name in asked.trunks for row in rows(name, ways, rounds, max(count, 32), peaks)]
-    setup = {"images": count, "rounds": rounds, "threads": torch.get_num_threads(),
-             "peak_gflops": {name: value / 1e9 for name, value in peaks.items()}}  # fmt: skip
-    print(report("extraction", found, setup, asked.out))
+    found = [row for name in asked.trunks for row in rows(name, ways, asked.rounds, count, peaks)]
+    gflops = {name: value / 1e9 for name, value in peaks.items()}
+    _options.finish("extraction", found, {"images": count, "peak_gflops": gflops}, asked)
 
 
 if __name__ == "__main__":

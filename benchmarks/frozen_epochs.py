@@ -11,7 +11,6 @@ epoch. Graft starts with an empty cache and writes it to disk. Testing is outsid
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -24,9 +23,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import _options
 import numpy as np
 import torch
-from _report import paired, report
+from _report import paired
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -266,28 +266,18 @@ def subset(source: Path, target: Path, sizes: tuple[int, int, int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("GRAFT_DATA"), help="default: $GRAFT_DATA")
+    parser = _options.with_data(_options.parser(__doc__, "a tenth of the images, one round"))
     parser.add_argument("--cases", nargs="*", help="only these; default: all whose weights are here")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the images, one round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, help="default: results/frozen_epochs.json")
-    asked = parser.parse_args()
-    if asked.data is None or not (asked.data / "cifar10_png").is_dir():
-        parser.error("give --data, or set GRAFT_DATA: a folder that holds cifar10_png/train and cifar10_png/test")
-    torch.set_num_threads(asked.threads)
-    sizes, rounds = ((200, 50, 100), 1) if asked.quick else ((2000, 500, 1000), asked.rounds)
+    asked = _options.read(parser, "cifar10_png")
+    sizes = (200, 50, 100) if asked.quick else (2000, 500, 1000)
     known = {case.name: case for case in cases(asked.data)}
     if not set(asked.cases or ()) <= known.keys():
         parser.error(f"--cases: choose from {', '.join(known)}")
-    chosen = [known[name] for name in asked.cases or known]
     with tempfile.TemporaryDirectory() as folder:
         subset(asked.data / "cifar10_png", Path(folder) / "cifar10", sizes)
-        rows = [compare(case, Path(folder) / "cifar10", rounds) for case in chosen]
-    setup = {"train, valid, test": sizes, "rounds": rounds, "batch": BATCH, "threads": torch.get_num_threads(),
-             "what": __doc__.partition("\n\n")[0]}  # fmt: skip
-    print(report("frozen_epochs", rows, setup, asked.out))
+        rows = [compare(known[name], Path(folder) / "cifar10", asked.rounds) for name in asked.cases or known]
+    setup = {"train, valid, test": sizes, "batch": BATCH, "what": (__doc__ or "").partition("\n\n")[0]}
+    _options.finish("frozen_epochs", rows, setup, asked)
 
 
 if __name__ == "__main__":

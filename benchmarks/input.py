@@ -1,28 +1,29 @@
 """From files to what a network takes: JPEGs and small PNGs to a normalised batch at 224 pixels, texts to tokens.
 
-    python benchmarks/input.py --data $GRAFT_DATA/hymenoptera --pngs $GRAFT_DATA/cifar10_png
-    python benchmarks/input.py --data $GRAFT_DATA/hymenoptera --quick
+    python benchmarks/input.py [--data $GRAFT_DATA/hymenoptera] [--pngs $GRAFT_DATA/cifar10_png] [--quick]
 
 The peer of pictures is what most scripts do: Pillow, then torchvision's Resize, CenterCrop, ToTensor, Normalize for
-each picture, in a pool of threads or in a DataLoader of processes; scores are 1 - mean difference from it, in units of
-the normalised pixels. That of texts is the tokenizers library, one text at a time, and the lists that it returns.
-"images per second" are Graft's own, by the number of threads and in processes.
+each picture, in a pool of threads or in a DataLoader, whose two processes are kept and have run once before the clock;
+scores are 1 - mean difference from it, in units of the normalised pixels. That of texts is `encode_batch` of the
+tokenizers library, all texts at once, and the lists that it returns; both sides have --threads threads for it. "images
+per second" are Graft's own, by the number of threads and in processes.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import _options
 import torch
 from _race import Lap, race
-from _report import report
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -67,8 +68,12 @@ def theirs(paths: Sequence[Path], pool: Executor | None) -> Iterator[Tensor]:
         yield torch.stack(list(map(usual, few) if pool is None else pool.map(usual, few)))
 
 
-def loaded(paths: Sequence[Path]) -> Iterator[Tensor]:
-    return iter(DataLoader(_Pictures(paths), BATCH, num_workers=2, persistent_workers=False))
+def loader(paths: Sequence[Path]) -> DataLoader[Tensor]:
+    """Its processes have started, and run once."""
+    made = DataLoader(_Pictures(paths), BATCH, num_workers=2, persistent_workers=True)
+    for _ in made:
+        pass
+    return made
 
 
 class _Pictures(torch.utils.data.Dataset[Tensor]):
@@ -103,8 +108,8 @@ def pictures(name: str, paths: Sequence[Path], rounds: int) -> list[dict[str, An
             what = f"{name} to 224, {threads} threads"
             rows.append(race(what, partial(seconds, mine, near), partial(seconds, peer, 1.0), name="Pillow + v1",
                              rounds=rounds) | {"images": len(paths)})  # fmt: skip
-        loader = partial(seconds, partial(loaded, paths), 1.0)
-        rows.append(race(f"{name} to 224, 2 workers", partial(seconds, partial(ours, paths, pool), near), loader,
+        mine, peer = partial(ours, paths, pool), partial(iter, loader(paths))
+        rows.append(race(f"{name} to 224, 2 workers", partial(seconds, mine, near), partial(seconds, peer, 1.0),
                          name="DataLoader", rounds=rounds) | {"images": len(paths)})  # fmt: skip
     return rows
 
@@ -133,37 +138,36 @@ def texts(count: int, rounds: int) -> list[dict[str, Any]]:
     plain = preprocess._library()
     plain.enable_truncation(preprocess.length)
 
-    def one_by_one() -> Iterator[list[Any]]:
-        return ([e.ids, e.type_ids, e.offsets] for e in (plain.encode(text.text) for text in made))
+    def at_once() -> Iterator[list[Any]]:
+        return ([e.ids, e.type_ids, e.offsets] for e in plain.encode_batch([text.text for text in made]))
 
     what = f"{count:,} texts to tokens"
-    return [race(what, partial(seconds, lambda: iter(preprocess.samples(made))), partial(seconds, one_by_one),
+    return [race(what, partial(seconds, lambda: iter(preprocess.samples(made))), partial(seconds, at_once),
                  name="tokenizers", rounds=rounds) | {"texts": count}]  # fmt: skip
 
 
-def found(folder: str, suffixes: tuple[str, ...], count: int) -> list[Path]:
+def found(folder: Path, suffixes: tuple[str, ...], count: int) -> list[Path]:
     """Every k-th picture, so that all classes are among them; repeated where there are too few."""
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in suffixes)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     few = paths[:: max(1, len(paths) // count)][:count]
-    return (few * -(-count // len(few)))[:count]
+    return list(islice(cycle(few), count))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="a folder with JPEGs, in folders of any depth")
-    parser.add_argument("--pngs", help="a folder with small PNGs")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="few samples, one round")
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    count, rounds = (64, 1) if asked.quick else (640, asked.rounds)
-    jpegs = found(asked.data, (".jpg", ".jpeg"), count)
-    rows = pictures("JPEG", jpegs, rounds)
-    if asked.pngs:
-        rows += pictures("small PNG", found(asked.pngs, (".png",), count), rounds)
-    rows += texts(30 * count, rounds)
-    report("input", rows, {"rounds": rounds, "images per second": ways(jpegs), "batch": BATCH}, asked.out)
+    parser = _options.parser(__doc__, "few samples, one round", rounds=5)
+    given = Path(os.environ.get("GRAFT_DATA", ""))
+    parser.add_argument("--data", type=Path, default=given / "hymenoptera", help="default: $GRAFT_DATA/hymenoptera")
+    parser.add_argument("--pngs", type=Path, default=given / "cifar10_png", help="default: $GRAFT_DATA/cifar10_png")
+    asked = _options.read(parser)
+    os.environ["RAYON_NUM_THREADS"] = str(asked.threads)  # read when tokenizers is first used, which comes later
+    torch.set_num_threads(1)  # beside the pools' own
+    count = 64 if asked.quick else 640
+    jpegs, pngs = found(asked.data, (".jpg", ".jpeg"), count), found(asked.pngs, (".png",), count)
+    if not jpegs or not pngs:
+        parser.error("no pictures: give --data and --pngs, or set GRAFT_DATA: the folder of data sets")
+    setup = {"images per second": ways(jpegs), "batch": BATCH}  # before tokenizers has threads, which forks would lose
+    rows = pictures("JPEG", jpegs, asked.rounds) + pictures("small PNG", pngs, asked.rounds)
+    _options.finish("input", rows + texts(30 * count, asked.rounds), setup, asked)
 
 
 if __name__ == "__main__":

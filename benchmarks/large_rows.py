@@ -4,7 +4,8 @@
 
 Each head of each size is fitted in a process of its own. The map itself is the kernel's to keep or to drop, so what is
 counted is the memory that belongs to the process alone (RssAnon, read every few milliseconds), less what it was before
-the fit. The file is made in a temporary folder, block by block, and holds the rows of all sizes.
+the fit. There is no peer; the goal is in GB. The file is made in a temporary folder, block by block, and holds the rows
+of all sizes.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import _options
 import numpy as np
 import torch
-from _report import Row, report, table
+from _report import Row
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -88,42 +92,44 @@ def one(path: Path, rows: int, head: str) -> Row:
     watch.done.set()
     accuracy = float((probe.logits(arrays, x[:TEST]).argmax(1) == y[:TEST]).double().mean())
     return {"what": f"{head}, {rows:,} x {D}", "head": head, "rows": rows, "graft_s": seconds,
-            "us_per_row": 1e6 * seconds / rows, "memory_gb": (watch.most - before) / 1e9, "goal_gb": GOAL,
+            "us_per_row": 1e6 * seconds / rows, "graft_gb": (watch.most - before) / 1e9, "goal_gb": GOAL,
             "graft_score": accuracy}  # fmt: skip
 
 
 def apart(path: Path, rows: int, head: str) -> dict[str, Any]:
     """`one` in another process: what an allocator keeps of one fit is not counted to the next."""
-    said = subprocess.run([sys.executable, __file__, "--one", head, str(rows), str(path)],
-                          check=True, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    command = [sys.executable, __file__, "--threads", str(torch.get_num_threads()), "--one", head, str(rows), str(path)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(said.stdout)
-    print(f"  {found['what']}: {found['graft_s']:.1f} s, {found['memory_gb']:.2f} GB", flush=True)
+    print(f"  {found['what']}: {found['graft_s']:.1f} s, {found['graft_gb']:.2f} GB", flush=True)
+    return found
+
+
+def measured(sizes: Sequence[int], heads: Sequence[str], rounds: int) -> list[Row]:
+    """Of each head of each size, the lap of median time."""
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.f32"
+        write(path, max(sizes))
+        for rows, head in product(sizes, heads):
+            laps = [apart(path, rows, head) for _ in range(rounds)]
+            found.append(sorted(laps, key=lambda lap: lap["graft_s"])[len(laps) // 2])
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _options.parser(__doc__, "10,000 and 50,000 rows, one round", rounds=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--heads", nargs="+", default=["logistic", "ridge", "lda", "centroid"])
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="10,000 and 50,000 rows; written nowhere")
     parser.add_argument("--one", nargs=3, metavar=("HEAD", "ROWS", "FILE"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    asked = _options.read(parser)
     if asked.one:
         head, rows, file = asked.one
         print(json.dumps(one(Path(file), int(rows), head)))
         return
     sizes = [10_000, 50_000] if asked.quick else asked.sizes
-    found: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.f32"
-        write(path, max(sizes))
-        for rows in sizes:
-            for head in asked.heads:
-                laps = [apart(path, rows, head) for _ in range(asked.rounds)]
-                found.append(sorted(laps, key=lambda lap: lap["graft_s"])[len(laps) // 2])
-    setup = {"sizes": sizes, "heads": asked.heads, "rounds": asked.rounds, "threads": torch.get_num_threads()}
-    table(found) if asked.quick else report("large_rows", found, setup)
+    found = measured(sizes, asked.heads, asked.rounds)
+    _options.finish("large_rows", found, {"sizes": sizes, "heads": asked.heads}, asked)
 
 
 if __name__ == "__main__":

@@ -2,31 +2,32 @@
 
     python benchmarks/overhead.py --data $GRAFT_DATA [--quick] [--cases linear-2k mlp images texts] [--rounds 5]
 
-Both sides have the same weights, rows in memory (features, uint8 pixels, tokens: made before the clock), batches,
-AdamW with fused kernels, cosine rate, and score the valid part after each epoch to keep the best one. Each case is
-run with clipping and a moving average of the weights (Graft's defaults), and bare, without both. A ratio of 0.95 or
-more is an overhead of 5 % or less. Heads on features that are kept are a fraction of a millisecond a step: there the
-microseconds per step say more than the ratio. `cpu_ratio` is that of the processor's seconds, which other jobs change
-less. Without --data only the heads are run.
+This measures the loop alone, not Graft as a whole: the hand-written side, too, has its pixels and tokens, its batches
+and its order from Graft's own functions, which `input.py` compares with others.
+
+Both sides have the same weights, rows in memory (features, uint8 pixels, tokens: made before the clock), batches, AdamW
+with fused kernels, cosine rate, and score the valid part after each epoch to keep the best one. Each case is run with
+clipping and a moving average of the weights (Graft's defaults), and bare, without both. A ratio of 0.95 or more is an
+overhead of 5 % or less. Heads on features that are kept are a fraction of a millisecond a step: there the microseconds
+per step say more than the ratio. `cpu_ratio` is that of the processor's seconds, which other jobs change less. Without
+--data only the heads are run.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import _options
 import torch
 from _by_hand import CPU, PROBE_LR, Hand
 from _race import Lap, race
-from _report import report
 from torch import Tensor, nn
 
 from graft import build, order
@@ -59,10 +60,10 @@ class Case:
 
 
 CASES = (
-    Case("linear-2k", "linear head, 2,000 x 512", "features", 2_000, 20, 64, f"linear_probe(epochs=20, lr={PROBE_LR})"),
-    Case("linear-20k", "linear head, 20,000 x 512", "features", 20_000, 5, 64,
+    Case("linear-2k", "linear, 2,000 x 512", "features", 2_000, 20, 64, f"linear_probe(epochs=20, lr={PROBE_LR})"),
+    Case("linear-20k", "linear, 20,000 x 512", "features", 20_000, 5, 64,
          f"linear_probe(epochs=5, lr={PROBE_LR})"),
-    Case("mlp", "MLP head of 1,024, 2,000 x 512", "features", 2_000, 10, 64,
+    Case("mlp", "MLP 1,024, 2,000 x 512", "features", 2_000, 10, 64,
          f"linear_probe(epochs=10, lr={PROBE_LR})", "mlp(hidden=(1024,), dropout=0.0)"),
     Case("images", "all of tiny64, CIFAR-10", "images", 500, 2, 64, "full(epochs=2)"),
     Case("texts", "all of MiniLM, AG News", "texts", 160, 1, 32, "full(epochs=1)"),
@@ -180,26 +181,20 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("GRAFT_DATA"), help="default: $GRAFT_DATA")
+    parser = _options.with_data(_options.parser(__doc__, "a quarter of the samples, one round", rounds=5))
     parser.add_argument("--cases", nargs="*", choices=[case.name for case in CASES], help="only these")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the samples, one round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="of both sides")
-    parser.add_argument("--out", type=Path, help="default: results/overhead.json")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    asked = _options.read(parser)
     chosen = [c for c in CASES if c.name in (asked.cases or [c.name]) and (asked.data or c.source == "features")]
     if not chosen:
         parser.error("these cases need --data, or GRAFT_DATA: a folder that holds cifar10_png and ag_news_test")
-    share, rounds = (4, 1) if asked.quick else (1, asked.rounds)
-    benches = ((case, way, Bench(case, way, case.samples // share, asked.data, asked.precision))
-               for case, way in chain(*([(c, way) for way in WAYS] for c in chosen)))  # fmt: skip
-    rows = [bench.run(f"loop: {case.what}, {way}", rounds) for case, way, bench in benches]
-    setup = {"rounds": rounds, "threads": torch.get_num_threads(), "precision": asked.precision, "share": 1 / share,
-             "what": __doc__.partition("\n\n")[0]}  # fmt: skip
-    print(report("overhead", rows, setup, asked.out))
+    share = 4 if asked.quick else 1
+    rows = []
+    for case, way in product(chosen, WAYS):
+        bench = Bench(case, way, case.samples // share, asked.data, asked.precision)
+        rows.append(bench.run(f"loop: {case.what}, {way}", asked.rounds))
+    setup = {"precision": asked.precision, "share": 1 / share, "what": (__doc__ or "").partition("\n\n")[0]}
+    _options.finish("overhead", rows, setup, asked)
 
 
 if __name__ == "__main__":

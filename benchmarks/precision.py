@@ -8,7 +8,6 @@ a 95 % bootstrap interval over test samples, of all seeds together; the seconds 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import shutil
@@ -18,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _options
 import numpy as np
 from _race import Lap, row
-from _report import paired, report
+from _report import paired
 from numpy.typing import NDArray
 
 from graft import api
@@ -128,21 +128,16 @@ def _truth(test: str) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("GRAFT_DATA"), help="default: $GRAFT_DATA")
-    parser.add_argument("--cases", nargs="*", help="parts of their names; default: all")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one seed")
-    parser.add_argument("--out", type=Path, help="default: results/precision.json")
-    asked = parser.parse_args()
-    if asked.data is None or not (asked.data / "cifar10_png").is_dir():
-        parser.error("give --data, or set GRAFT_DATA: the folder of data sets")
-    chosen = [case for case in CASES if not asked.cases or any(part in case.name for part in asked.cases)]
-    rows = [compared(case, asked.data, 1 if asked.quick else asked.seeds) for case in chosen]
+    parser = _options.with_data(_options.parser(__doc__, "one seed"))
+    parser.add_argument("--cases", nargs="+", default=[""], help="parts of their names; default: all")
+    parser.add_argument("--seeds", dest="rounds", type=int, help="the same as --rounds: each has a seed of its own")
+    asked = _options.read(parser, "cifar10_png", "hymenoptera", "banking77", "sst2")
+    chosen = [case for case in CASES if any(part in case.name for part in asked.cases)]
+    rows = [compared(case, asked.data, asked.rounds) for case in chosen]
     for one in rows:
         low, high = (100 * value for value in one["accuracy"]["interval95"])
         print(f"{one['what']}: {100 * one['accuracy']['difference']:+.2f} points [{low:+.2f}, {high:+.2f}]")
-    print(report("precision", rows, {"seeds": 1 if asked.quick else asked.seeds}, asked.out))
+    _options.finish("precision", rows, {"seeds": asked.rounds}, asked)
 
 
 if __name__ == "__main__":

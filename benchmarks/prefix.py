@@ -8,7 +8,6 @@ that neither memory nor disk has room. The cache begins empty and is written to 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import tempfile
@@ -20,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _options
 import torch
 from _race import Lap, race
-from _report import report
 from precision import pictures
 
 from graft import api, build
@@ -41,6 +40,7 @@ from graft.types import Dataset, Model
 assert api  # the registry of the whole package is loaded before any clock starts
 CPU = torch.device("cpu")
 GOAL = 2.0
+RESNET = "torchvision:resnet18(pretrained=False, size=96)"
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,8 @@ class Case:
 
 
 CASES = (
-    Case(
-        "ResNet-18 at 96 px, last stage, fp32", "pictures", "torchvision:resnet18(pretrained=False, size=96)", 1, "fp32"
-    ),
-    Case(
-        "ResNet-18 at 96 px, last stage, bf16", "pictures", "torchvision:resnet18(pretrained=False, size=96)", 1, "bf16"
-    ),
+    Case("ResNet-18 at 96 px, last stage, fp32", "pictures", RESNET, 1, "fp32"),
+    Case("ResNet-18 at 96 px, last stage, bf16", "pictures", RESNET, 1, "bf16"),
     Case("tiny64, last stage, bf16", "pictures", "bundled:tiny64", 1, "bf16"),
     Case("MiniLM, last two blocks, fp32", "texts", "minilm", 2, "fp32"),
     Case("MiniLM, last two blocks, bf16", "texts", "minilm", 2, "bf16"),
@@ -114,6 +110,13 @@ class Bench:
                 feed.decode()
 
 
+def compared(case: Case, data: Path, size: int, epochs: int, rounds: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench.make(case, dataset(case.data, data, Path(folder), size), epochs)
+        return race(case.name, lambda: bench.run(True), lambda: bench.run(False), name="prefix run again",
+                    rounds=rounds, goal=GOAL)  # fmt: skip
+
+
 @contextmanager
 def _memory(limit: str | None) -> Iterator[None]:
     before = os.environ.pop("GRAFT_MEMORY", None)
@@ -128,30 +131,15 @@ def _memory(limit: str | None) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("GRAFT_DATA"), help="default: $GRAFT_DATA")
-    parser.add_argument("--cases", nargs="*", help="parts of their names; default: all")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = _options.with_data(_options.parser(__doc__, "a quarter of the samples, one round"))
+    parser.add_argument("--cases", nargs="+", default=[""], help="parts of their names; default: all")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--samples", type=int, default=800)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the samples, one round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, help="default: results/prefix.json")
-    asked = parser.parse_args()
-    if asked.data is None or not (asked.data / "cifar10_png").is_dir():
-        parser.error("give --data, or set GRAFT_DATA: the folder of data sets")
-    torch.set_num_threads(asked.threads)
-    size, rounds = (asked.samples // 4, 1) if asked.quick else (asked.samples, asked.rounds)
-    rows: list[dict[str, Any]] = []
-    for case in CASES:
-        if asked.cases and not any(part in case.name for part in asked.cases):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench.make(case, dataset(case.data, asked.data, Path(folder), size), asked.epochs)
-            rows.append(race(f"{case.name}, {asked.epochs} epochs", lambda: bench.run(True), lambda: bench.run(False),  # noqa: B023
-                             name="the same, prefix run again", rounds=rounds, goal=GOAL))  # fmt: skip
-    setup = {"samples": size, "rounds": rounds, "epochs": asked.epochs, "threads": torch.get_num_threads()}
-    print(report("prefix", rows, setup, asked.out))
+    asked = _options.read(parser, "cifar10_png", "ag_news_test")
+    size = asked.samples // 4 if asked.quick else asked.samples
+    chosen = [case for case in CASES if any(part in case.name for part in asked.cases)]
+    rows = [compared(case, asked.data, size, asked.epochs, asked.rounds) for case in chosen]
+    _options.finish("prefix", rows, {"samples": size, "epochs": asked.epochs}, asked)
 
 
 if __name__ == "__main__":

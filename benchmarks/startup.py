@@ -10,7 +10,6 @@ faster (for --help and list: the interpreter alone). Runs are made on the fly fr
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import _options
 import numpy as np
 from _race import Lap, race
-from _report import report
 from PIL import Image
 
 from graft import api
@@ -85,19 +84,16 @@ def commands(folder: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="one round")
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
-    rounds, rows = 1 if asked.quick else asked.rounds, []
+    parser = _options.parser(__doc__, "one round", rounds=10)
+    parser.set_defaults(threads=1)  # one picture has no use for more
+    asked, rows = _options.read(parser), []
+    os.environ["OMP_NUM_THREADS"] = str(asked.threads)
     with tempfile.TemporaryDirectory() as folder:
         for what, (command, peer, limit) in commands(Path(folder)).items():
             name = "import torch" if peer is TORCH else "python"
-            row = race(f"graft {what}", partial(lap, command), partial(lap, peer), name=name, rounds=rounds)
+            row = race(f"graft {what}", partial(lap, command), partial(lap, peer), name=name, rounds=asked.rounds)
             rows.append(row | {"limit_s": limit, "modules": modules(command)})
-    report("startup", rows, {"rounds": rounds}, asked.out)
+    _options.finish("startup", rows, {}, asked)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The digits that a run on `digits` kept sealed, as PNG files in class folders: files that training has never seen.
 
-    python examples/sealed_digits.py runs/demo photos
+python examples/sealed_digits.py runs/demo photos
 """
 
 from __future__ import annotations

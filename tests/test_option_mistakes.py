@@ -38,8 +38,12 @@ def graft(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 OPTIONS = [
-    ("--strategy", "linear_probe(epochs='5')", "epochs is '5', which is not what it takes",
-     "epochs takes a whole number"),
+    (
+        "--strategy",
+        "linear_probe(epochs='5')",
+        "epochs is '5', which is not what it takes",
+        "epochs takes a whole number",
+    ),
     ("--strategy", "full(lr='a')", "lr is 'a', which is not what it takes", "lr takes a number"),
     ("--strategy", "full(lr=-1e-3)", "lr is -0.01, which", "learning rate"),
     ("--strategy", "full(lr=1e999)", "lr is inf", "learning rate"),

@@ -14,28 +14,19 @@ def loop(job: Json) -> Iterator[Any]:
     job: `recipe`; `early`: what is to be imported beforehand; `native` R: pictures are R x R
     already and are not resized before the centre is cut.
     """
-    import torch
-
     from graft import build, recipe
     from graft.data._sniff import open_data
     from graft.data._split import split
-    from graft.device import precision
-    from graft.features import Feed
     from graft.train import Loop
 
-    early(*job.get("early", ()))
+    early("graft.features", *job.get("early", ()))
     yield "imported"
     asked = recipe.make(job["recipe"])
     data = split(open_data(asked.data), valid=asked.valid, test=asked.test)
     task, backbone = build.task_for(asked, data), build.backbone(asked.backbone)
     _native(backbone, job.get("native"))
     model = build.model(asked, backbone, task)
-    device = torch.device("cpu")
-    train, valid, test = (
-        Feed(data.part(name), backbone, device=device, dtype=precision(asked.precision, device),
-             augment=build.views(asked, backbone, task, name), views=asked.views)
-        for name in ("train", "valid", "test")
-    )  # fmt: skip
+    train, valid, test = _feeds(asked, data, backbone, task)
     Loop(model, task, train, valid, asked, None, lambda event: None).run(build.flow(asked, model))
     yield "done"
     yield _accuracy(model, task, test) | _gap(job, test)
@@ -50,6 +41,20 @@ def whole(job: Json) -> Iterator[Any]:
     result = api.fit(recipe=recipe.make(job["recipe"]), out=f"{job['cold']}/run", controls=False)
     yield "done"
     yield {"score": result["test"]["accuracy"]["value"]}
+
+
+def _feeds(asked: Any, data: Any, backbone: Any, task: Any) -> list[Any]:
+    """Of the train, the valid and the test part."""
+    import torch
+
+    from graft import build
+    from graft.device import precision
+    from graft.features import Feed
+
+    device = torch.device("cpu")
+    return [Feed(data.part(name), backbone, device=device, dtype=precision(asked.precision, device),
+                 augment=build.views(asked, backbone, task, name), views=asked.views)
+            for name in ("train", "valid", "test")]  # fmt: skip
 
 
 def _native(backbone: Any, side: int | None) -> None:

@@ -23,7 +23,7 @@ from _side import Bout, Json, Peer, main
 from vs_trainer import BATCH, EARLY, LENGTH, LR, recipe, write
 
 PINS = ("autogluon.multimodal==1.6.3", "torch===2.13.0", "torchvision==0.28.0", "setuptools<81")
-AUTOGLUON = Peer("AutoGluon MultiModal", "autogluon", PINS, shared=False)
+AUTOGLUON = Peer("AutoGluon", "autogluon", PINS, shared=False)
 
 
 def prepare(asked: argparse.Namespace, work: Path) -> list[Bout]:

@@ -68,19 +68,26 @@ def peer(job: Json) -> Iterator[Any]:
     if job["precision"] == "bf16":
         keras.config.set_dtype_policy("mixed_bfloat16")
     (x, y), valid = (_images(Path(job["data"]) / part) for part in ("train", "valid"))
-    trunk = _trunk(job["weights"])
-    variance = [(255 * value) ** 2 for value in STD]
-    before = keras.layers.Normalization(mean=[255 * value for value in MEAN], variance=variance)
-    features = keras.Sequential([keras.Input((SIDE, SIDE, 3)), before, trunk, keras.layers.Flatten()])
-    top = [keras.layers.Dense(1024, activation="relu"), keras.layers.Dense(10, dtype="float32")]
-    model = keras.Sequential([features, *top])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(LR), loss, metrics=["accuracy"])
+    features, model = _networks(job["weights"])
     model.fit(x, y, batch_size=BATCH, epochs=job["epochs"], validation_data=valid, verbose=0)
     yield "done"
     x, y = _images(Path(job["data"]) / "test")
     np.save(job["features"], features.predict(x[:64], verbose=0).astype("float32"))
     yield {"score": float(model.evaluate(x, y, verbose=0)[1]), "tested": len(y)}
+
+
+def _networks(weights: str) -> tuple[Any, Any]:
+    """The frozen trunk, and it with the two Dense layers, compiled."""
+    import keras
+
+    variance = [(255 * value) ** 2 for value in STD]
+    before = keras.layers.Normalization(mean=[255 * value for value in MEAN], variance=variance)
+    features = keras.Sequential([keras.Input((SIDE, SIDE, 3)), before, _trunk(weights), keras.layers.Flatten()])
+    top = [keras.layers.Dense(1024, activation="relu"), keras.layers.Dense(10, dtype="float32")]
+    model = keras.Sequential([features, *top])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(LR), loss, metrics=["accuracy"])
+    return features, model
 
 
 def _images(folder: Path) -> tuple[Any, Any]:

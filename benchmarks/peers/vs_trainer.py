@@ -2,10 +2,10 @@
 
     python benchmarks/peers/vs_trainer.py --data $GRAFT_DATA [--rounds 3] [--quick] [--rows NAME] [--threads N]
 
-2,000 texts (title and text as one), batches of 32, at most 256 tokens, the published weights of all-MiniLM-L6-v2,
-AdamW at 5e-5 with a cosine to 0, gradients clipped at 1, dropout as the weights' config has it, no validation (so
-Trainer by default); fp32 in both or bf16 autocast in both. The clock runs from the CSV file to the trained model:
-tokenising and loading the weights included. The score is on 1,000 other texts.
+2,000 texts (title and text as one), batches of 32, at most 256 tokens, the published weights of all-MiniLM-L6-v2, AdamW
+at 5e-5 with a cosine to 0, gradients clipped at 1, dropout as the weights' config has it, no validation (so Trainer by
+default); fp32 in both or bf16 autocast in both. The clock runs from the CSV file to the trained model: tokenising and
+loading the weights included. The score is on 1,000 other texts, which both sides encode after it.
 
 Trainer pads each batch to its longest text; the second kind of row asks it for batches of like lengths, as Graft's own
 are. Not the same: Trainer's head is BERT's pooler and a linear layer on the first token, Graft's a linear layer on the
@@ -23,7 +23,7 @@ from typing import Any
 from _graft import loop, whole
 from _side import Bout, Json, Peer, early, main
 
-TRAINER = Peer("transformers Trainer", "trainer", ("transformers==5.23.0", "accelerate==1.15.0"))
+TRAINER = Peer("Trainer", "trainer", ("transformers==5.23.0", "accelerate==1.15.0"))
 BATCH, LR, LENGTH = 32, 5e-5, 256
 EARLY = ("transformers.models.bert.modeling_bert", "transformers:AutoTokenizer", "transformers:AutoModel")
 SAMPLING = {"": "random", ", group_by_length": "group_by_length"}
@@ -69,30 +69,35 @@ def peer(job: Json) -> Iterator[Any]:
     yield "imported"
     library.utils.logging.set_verbosity_error()
     tokenizer = library.AutoTokenizer.from_pretrained(job["model"])
-    parts, classes = _parts(job["table"], tokenizer)
-    model = library.AutoModelForSequenceClassification.from_pretrained(job["model"], num_labels=classes)
+    rows, classes = _rows(job["table"])
+    train = _encoded(tokenizer, rows["train"], classes)
+    model = library.AutoModelForSequenceClassification.from_pretrained(job["model"], num_labels=len(classes))
     asked = library.TrainingArguments(
         job["cold"], num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=LR, use_cpu=True,
         lr_scheduler_type="cosine", bf16=job["precision"] == "bf16", train_sampling_strategy=job["sampling"],
         report_to="none", save_strategy="no", disable_tqdm=True, seed=0,
     )  # fmt: skip
-    loop = library.Trainer(model, asked, library.DataCollatorWithPadding(tokenizer), parts["train"])
+    loop = library.Trainer(model, asked, library.DataCollatorWithPadding(tokenizer), train)
     loop.train()
     yield "done"
-    said = loop.predict(parts["test"])
+    said = loop.predict(_encoded(tokenizer, rows["test"], classes))
     yield {"score": float((said.predictions.argmax(1) == said.label_ids).mean()), "tested": len(said.label_ids)}
 
 
-def _parts(table: str, tokenizer: Any) -> tuple[dict[str, list[Json]], int]:
+def _rows(table: str) -> tuple[dict[str, list[Json]], list[str]]:
+    """The rows of each part, and the classes."""
     with Path(table).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    classes = sorted({row["label"] for row in rows})
-    encoded = tokenizer([row["text"] for row in rows], truncation=True, max_length=LENGTH)
-    found: dict[str, list[Json]] = {"train": [], "test": []}
-    for row, ids, mask in zip(rows, encoded["input_ids"], encoded["attention_mask"], strict=True):
-        sample = {"input_ids": ids, "attention_mask": mask, "labels": classes.index(row["label"])}
-        found[row["split"]].append(sample)
-    return found, len(classes)
+    parts = {part: [row for row in rows if row["split"] == part] for part in ("train", "test")}
+    return parts, sorted({row["label"] for row in rows})
+
+
+def _encoded(tokenizer: Any, rows: list[Json], classes: list[str]) -> list[Json]:
+    made = tokenizer([row["text"] for row in rows], truncation=True, max_length=LENGTH)
+    return [
+        {"input_ids": ids, "attention_mask": mask, "labels": classes.index(row["label"])}
+        for row, ids, mask in zip(rows, made["input_ids"], made["attention_mask"], strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -183,11 +183,12 @@ def predict(
     """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
     loaded = run.load(Path(folder))
     dataset = for_prediction(with_columns(data, text=text, label=label, pair=pair), loaded)
-    rows = loaded.task.rows(_predictions(loaded, dataset, device), dataset)
+    predictions, words = _predictions(loaded, dataset, device)
+    rows = loaded.task.rows(predictions, dataset)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
               for key, reason in unreadable(dataset.issues).items()]  # fmt: skip
-    return [*named, *failed], list(dataset.issues)
+    return [*named, *failed], [*dataset.issues, *words]
 
 
 def evaluate(
@@ -206,11 +207,11 @@ def evaluate(
     data = with_columns(data, text=text, label=label, pair=pair)
     dataset = for_evaluation(data, loaded)
     seen = _seen_before(loaded.folder, dataset)
-    predictions, targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
+    (predictions, words), targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
     scores, report = loaded.task.measure(predictions, targets), loaded.task.report(predictions, targets)
     if "test" in seen:  # only now: what fails before shows nobody anything
         run.open_sealed(loaded.folder, f"graft evaluate {data}")
-    issues = [*dataset.issues, *_seen_issues(seen)]
+    issues = [*dataset.issues, *_seen_issues(seen), *words]
     return {
         "run": str(folder),
         "data": data,
@@ -253,13 +254,16 @@ def _check_out(recipe: Recipe, out: str | None) -> None:
 # -------------------------------------------------------------------------------------------- predict and evaluate
 
 
-def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> Predictions:
-    """Nothing moves any more, so all of the trunk is a frozen prefix, unless the task hides a part of each sample."""
+def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Predictions, list[Issue]]:
+    """And what is to be said of how they were made. Nothing moves any more: all of the trunk is a frozen prefix, unless
+    the task hides a part of each sample."""
     where, view = pick(device), loaded.task.view
-    model, engine = loaded.model.to(where).eval(), Engine.of(replace(loaded.recipe, device=str(where)))
+    words: list[str] = []
+    model, engine = loaded.model.to(where).eval(), Engine.of(replace(loaded.recipe, device=str(where)), words.append)
     needs = build.needs(loaded.recipe, loaded.task)
-    feed = Feed(dataset, model.backbone, device=where, augment=view, needs=needs, targets=(), engine=engine)
-    return predict_rows(model, loaded.task, feed, 0 if view else len(model.backbone.stages))
+    feed = Feed(dataset, model.backbone, device=where, augment=view, needs=needs, targets=(), engine=engine, keep=False)
+    said = predict_rows(model, loaded.task, feed, 0 if view else len(model.backbone.stages))
+    return said, [Issue("engine", "note", word) for word in words]
 
 
 def _seen_before(folder: Path, dataset: Dataset) -> dict[str, list[str]]:

@@ -84,6 +84,12 @@ class Canvas:
             if place not in store.coming:
                 store.coming[place] = _pool().submit(self._one, row)
 
+    def forget(self) -> None:
+        """What is on its way and was not asked for, as after an error, is not waited for."""
+        for one in self.store.coming.values():
+            one.cancel()
+        self.store.coming.clear()
+
     def fill(self) -> None:
         """Decode every sample now, if all fit: parts of this canvas then have them."""
         if not len(self.at):

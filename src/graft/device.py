@@ -9,7 +9,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -50,7 +50,9 @@ def fast_bf16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
+    """float32 is said, too: it holds inside of another autocast."""
+    lower = dtype is not torch.float32
+    return torch.autocast(device.type, dtype if lower else None, enabled=lower)
 
 
 def seed_of(*where: int | str) -> int:

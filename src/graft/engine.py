@@ -13,6 +13,7 @@ from torch import Tensor
 
 from graft import registry
 from graft.device import autocast, pick, precision
+from graft.errors import GraftError
 from graft.prefix import Build, Prefix, Run, widest
 from graft.spec import parse
 from graft.types import Inputs, Recipe
@@ -66,38 +67,44 @@ class Engine:
     def _batch(self, prefix: Prefix, few: Inputs) -> int:
         """So many that the widest activation stays within some space; of sequences the first one tells."""
         space, (least, most) = (SPACE, BATCH) if few.x.device.type == "cpu" else (GPU_SPACE, GPU_BATCH)
-        fitting = space // (4 * widest(prefix, few.x, few.mask))
-        return max(fitting * few.x.shape[1], 1) if few.mask is not None else min(max(fitting, least), most)
+        one = 4 * widest(prefix, few.x, few.mask)
+        return max(space * few.x.shape[1] // one, 1) if few.mask is not None else min(max(space // one, least), most)
 
     def _chosen(self, prefix: Prefix, few: Inputs) -> Run:
         expected = plain(prefix, torch.float32)(few.x, few.mask)
-        ways = dict.fromkeys([(self.name, self.dtype), (self.name, torch.float32), ("eager", torch.float32)])
-        for name, dtype in ways:
-            run = self._agreeing(name, dtype, prefix, few, expected)
-            if run is not None:
+        ways = [(self.name, self.dtype), (self.name, torch.float32), ("eager", self.dtype), ("eager", torch.float32)]
+        refused = ""
+        for name, dtype in dict.fromkeys(ways):
+            run = None if name == refused else self._built(name, prefix, few, dtype)
+            refused = name if run is None else refused  # what cannot be built is not tried again
+            if run is not None and self._agrees(name, dtype, run, prefix, few, expected):
                 return run
         return plain(prefix, torch.float32)
 
-    def _agreeing(self, name: str, dtype: torch.dtype, prefix: Prefix, few: Inputs, expected: Tensor) -> Run | None:
-        """The prefix in an engine; None, and a word, where it fails or says something else than plain float32."""
-        what = f"{name} in {str(dtype).removeprefix('torch.')}"
+    def _built(self, name: str, prefix: Prefix, few: Inputs, dtype: torch.dtype) -> Run | None:
+        """None, and a word, for an engine that cannot run the prefix, or whose library is not here."""
         try:
             with torch.inference_mode(False), torch.no_grad():
                 build: Build = parse(name).bind(registry.find("engine", parse(name).name))
-                run = build(prefix, few.x.clone(), few.mask, dtype)
-            with torch.inference_mode():  # a compiler would compile again for tensors of another mode
                 mask = None if few.mask is None else few.mask.clone()
-                least = _least_cosine(run(few.x.clone(), mask), expected, mask)
+                return build(prefix, few.x.clone(), mask, dtype)
         except Exception as error:  # an engine is foreign code, and there is always one that runs
-            self.say(f"{what} does not run this trunk ({_first_line(error)}): another way is taken")
+            hint = f"; {error.hint}" if isinstance(error, GraftError) else ""
+            self.say(f"the engine {name} cannot be used ({_first_line(error)}{hint}): another one is")
             return None
+
+    def _agrees(self, name: str, dtype: torch.dtype, run: Run, prefix: Prefix, few: Inputs, expected: Tensor) -> bool:
+        """In float32 exactly, in a precision that nobody asked for nearly; else as well as PyTorch does in it."""
+        what = f"{name} in {str(dtype).removeprefix('torch.')}"
+        least = _least(run, few, expected, prefix.window)
         if least >= (EXACT if dtype is torch.float32 else AGREE):
-            return run
-        if dtype is self.dtype and dtype is not torch.float32 and not self.auto:
+            return True
+        asked = dtype is self.dtype and dtype is not torch.float32 and not self.auto
+        if asked and least > 0 and least >= _least(plain(prefix, dtype), few, expected, prefix.window) - (1 - AGREE):
             self.say(f"{what}: the features have a cosine of {least:.4f} with those of float32, at the least")
-            return run
-        self.say(f"{what} gives other features (cosine {least:.4f}): another way is taken")
-        return None
+            return True
+        self.say(f"{what} gives other features (cosine {least:.4f}) or none: another way is taken")
+        return False
 
 
 def plain(prefix: Prefix, dtype: torch.dtype) -> Run:
@@ -109,6 +116,33 @@ def plain(prefix: Prefix, dtype: torch.dtype) -> Run:
         return out
 
     return run
+
+
+def _least(run: Run, few: Inputs, expected: Tensor, window: int | None) -> float:
+    """The least cosine of a row with what is expected, of all samples at once and of fewer and shorter ones.
+
+    A graph may hold for no other sizes than those that it was made with. -1: it does not run.
+    """
+    cases = [(few, expected), _fewer(few, expected, window)]
+    try:
+        with torch.inference_mode():  # a compiler would compile again for tensors of another mode
+            found = [run(one.x.clone(), None if one.mask is None else one.mask.clone()) for one, _ in cases]
+        return min(_least_cosine(out, told, one.mask) for out, (one, told) in zip(found, cases, strict=True))
+    except Exception:
+        return -1.0
+
+
+def _fewer(few: Inputs, expected: Tensor, window: int | None) -> tuple[Inputs, Tensor]:
+    """Three samples less; of sequences the shortest ones, without the columns that only the others have."""
+    count = max(1, len(few.x) - 3)
+    if few.mask is None:
+        return Inputs(few.x[:count]), expected[:count]
+    last = (few.mask * torch.arange(1, few.mask.shape[1] + 1, device=few.mask.device)).amax(1)
+    rows = last.argsort(stable=True)[:count]
+    longest = int(last[rows].amax())
+    width = longest if window is None or longest <= window else few.mask.shape[1]  # windows are whole
+    told = expected[rows] if expected.ndim < 3 else expected[rows, :width]
+    return Inputs(few.x[rows, :width], few.mask[rows, :width]), told
 
 
 def _least_cosine(found: Tensor, expected: Tensor, mask: Tensor | None) -> float:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from graft.errors import DataError
 from graft.gram import Spectrum, spectrum
-from graft.rows import centred, large, not_finite
+from graft.rows import centred, large, not_finite, one_hot
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -74,7 +74,7 @@ class Evidence:
     @cached_property
     def indicators(self) -> Array:
         """(N, C) one-hot targets less their means, the class frequencies."""
-        return np.eye(self.classes)[self.targets] - self.counts / len(self.targets)
+        return one_hot(self.targets, self.classes) - self.counts / len(self.targets)
 
     @cached_property
     def spectrum(self) -> Spectrum:

@@ -21,20 +21,21 @@ from graft.cache import Cache
 from graft.canvas import Canvas
 from graft.checkpoint import digest
 from graft.device import seed_of
-from graft.engine import CHECKED, Engine, Ready, plain
+from graft.engine import CHECKED, FEW, Engine, Ready, plain
 from graft.prefix import Prefix
 from graft.shelf import Shelf, Some, room
 from graft.types import Augment, Backbone, Dataset, Features, Inputs, Targets
 
 PLAIN = -1  # the view without augmentation
-BLOCK = 64  # samples between two looks at the clock and the progress bar; as many are decoded ahead
+BLOCK = 64  # samples between two looks at the clock and the progress bar; the next as many are decoded meanwhile
 PUBLISH = (30.0, 64 << 20)  # seconds, bytes: after so much new rows are written to disk
 Tell = Callable[[int, int], None]  # done, total
 
 
 @final
 class Feed:
-    """A data set seen through a backbone. `augment` is None for everything but training."""
+    """A data set seen through a backbone. `augment` is None for everything but training; `keep=False` for rows that
+    are asked for once."""
 
     def __init__(
         self,
@@ -52,10 +53,11 @@ class Feed:
         targets: Targets | None = None,
         engine: Engine | None = None,
         canvas: Canvas | None = None,
+        keep: bool = True,
     ) -> None:
         self.dataset, self.backbone, self.device = dataset, backbone, device
         self.augment, self.views, self.seed, self.needs = augment, views, seed, needs
-        self.cache, self.tell = cache, tell
+        self.cache, self.tell, self.keep = cache, tell, keep
         self.archive = Archive(dataset, cache)
         self.targets: Targets = dataset.targets() if targets is None else targets
         self.engine = engine or Engine(dtype=dtype)
@@ -78,7 +80,7 @@ class Feed:
         return self.canvas.sizes()
 
     def shortest_first(self, rows: Tensor) -> Tensor:
-        """Shelf in an order in which batches need little padding."""
+        """Rows in an order in which batches need little padding."""
         sizes = self.sizes()
         return rows if sizes is None else rows[sizes[rows].argsort(stable=True)]
 
@@ -159,7 +161,7 @@ class Feed:
         kept = self._rows(last, PLAIN)
         found = kept.whole() if kept is not None else self._through(torch.arange(len(self)), last, PLAIN)
         assert isinstance(found, Tensor), "a feed of tokens has no pooled features"
-        return found
+        return found.cpu()
 
     # ----------------------------------------------------------------------------------------------- what is behind
 
@@ -173,9 +175,10 @@ class Feed:
         return boundary == len(self.backbone.stages) and self.needs in ("pooled", "stages")
 
     def _rows(self, boundary: int, view: int) -> Shelf | None:
-        """All N rows at a boundary, from memory, from disk, or made now; None when there is no room for them."""
+        """All N rows at a boundary, from memory, from disk, or made now; None where they are not to be kept, or where
+        there is no room for them."""
         assert boundary == self._prefix[0], "open() the boundary first"
-        if view not in self._kept and not self._too_large:
+        if self.keep and view not in self._kept and not self._too_large:
             made = self._make(boundary, view)
             if made is None:
                 self._too_large = True
@@ -187,10 +190,6 @@ class Feed:
     def _make(self, boundary: int, view: int) -> Shelf | None:
         if not len(self):
             return Shelf(torch.empty(0, self.backbone.info.dim))
-        if len(self) <= BLOCK and self.cache is None and self._pooled(boundary):  # the answer to a few is made at once
-            few = torch.as_tensor(self._through(torch.arange(len(self)), boundary, view))
-            self._progress(len(self))
-            return Shelf(few)
         made = self._room(boundary, view)
         if made is None:
             return None
@@ -201,7 +200,8 @@ class Feed:
         """Make rows, and write them to disk from time to time: a run that is stopped finds again what it has made."""
         fresh, since, key = missing[:0], time.monotonic(), self._key(boundary, view)
         try:
-            for block in missing.split(BLOCK) if len(missing) else ():
+            for block in missing.split(BLOCK if self.device.type == "cpu" else 16 * BLOCK) if len(missing) else ():
+                self.canvas.ahead(missing[: 2 * len(block)])
                 made.put(block, self._through(block, boundary, view))
                 fresh = torch.cat([fresh, block])
                 if len(fresh) * made.row_bytes() > PUBLISH[1] or time.monotonic() - since > PUBLISH[0]:
@@ -210,16 +210,19 @@ class Feed:
                 missing = missing[len(block) :]
                 self._progress(len(self) - len(missing))
         finally:
+            self.canvas.forget()
             self.archive.publish(key, fresh, made)
 
     def _room(self, boundary: int, view: int) -> Shelf | None:
-        """Where all rows will be kept; a frozen prefix in half precision gives no more than that."""
+        """Where all rows will be kept; a frozen prefix in bf16 gives no more digits than that."""
         first = self._like(boundary, view)
         sizes = None if self._pooled(boundary) else self.sizes()
-        dtype = torch.float32 if self._pooled(boundary) else self.dtype
+        dtype = torch.bfloat16 if self.dtype is torch.bfloat16 and not self._pooled(boundary) else torch.float32
         scratch, disk = (self.cache.folder, self.cache.budget) if self.cache else (None, 0)
         shape = first.shape if sizes is None else first.shape[1:]
-        return room(len(self), shape, dtype, sizes=sizes, times=max(1, self.views), scratch=scratch, disk=disk)
+        return room(
+            len(self), shape, dtype, sizes=sizes, times=1 if view == PLAIN else self.views, scratch=scratch, disk=disk
+        )
 
     def _like(self, boundary: int, view: int) -> Tensor:
         """The first row: an engine need not be made for rows that are on disk."""
@@ -242,7 +245,8 @@ class Feed:
     def _ready(self, boundary: int, view: int) -> Ready:
         prefix, few = self._stages(boundary), torch.arange(min(CHECKED, len(self)))
         key = f"{self._prefix[1]} {boundary} {prefix.gives}"
-        return self.engine.ready(prefix, lambda: self._inputs(few, view), key, len(self))
+        rows = len(self) if self.cache is None else max(len(self), FEW)  # rows under one key are made in one way
+        return self.engine.ready(prefix, lambda: self._inputs(few, view), key, rows)
 
     def _batches(self, rows: Tensor, size: int) -> Iterator[Tensor]:
         """As many at a time as the engine takes well, of sequences as many tokens; the next ones are decoded then."""

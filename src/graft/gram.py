@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft.rows import GRAM_CELLS, Array, Labels, Rows, product, spans, standardized
+from graft.rows import GRAM_CELLS, Array, Labels, Rows, one_hot, product, spans, standardized
 
+SEEN = 64  # rows by which a change is noticed that PyTorch did not count
 _EPS, _EPS32 = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 
 
@@ -30,12 +31,12 @@ class Spectrum:
     vectors: Array
     dual: bool
 
-    def left(self) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks (b, k) of U, whose columns are orthogonal to the ones, as the rows are centred."""
+    def left(self, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """Blocks (b, k) of U, whose columns are orthogonal to the ones, as the rows are centred; `width` as of rows."""
         if not self.dual:
-            yield from self.rows.times(self.vectors / np.sqrt(self.w))
+            yield from self.rows.times(self.vectors / np.sqrt(self.w), width)
             return
-        for at in spans(torch.empty(self.vectors.shape, device="meta")):
+        for at in spans(torch.empty(self.vectors.shape, device="meta"), width=width):
             yield at, torch.from_numpy(self.vectors[at])
 
     def components(self, most: int) -> Array:
@@ -49,7 +50,7 @@ class Spectrum:
         """U^T Y (k, C) of one-hot targets; they need not be centred, since U is."""
         if not self.dual:
             return np.asarray((self.vectors.T @ self.rows.sums(targets, classes).T) / np.sqrt(self.w)[:, None])
-        return np.asarray(self.vectors.T @ np.eye(classes)[targets])
+        return np.asarray(self.vectors.T @ one_hot(targets, classes))
 
     def weight(self, coefficients: Array) -> Array:
         """V times `coefficients` (k, C) -> (D, C)."""
@@ -63,7 +64,7 @@ class Spectrum:
             yield from self.rows.times(self.vectors @ (coefficients / np.sqrt(self.w)[:, None]))
             return
         table = torch.from_numpy(coefficients)
-        yield from ((at, product(u, table)) for at, u in self.left())
+        yield from ((at, product(u, table)) for at, u in self.left(coefficients.shape[1]))
 
     def lengths(self) -> Array:
         """(N,) squared lengths of the rows."""
@@ -122,22 +123,28 @@ def _eigen(matrix: Array, floor: float, share: float) -> tuple[Array, Array]:
     return w[kept], vectors[:, kept]
 
 
-_last: dict[int, tuple[weakref.ref[Tensor], int, Gram]] = {}  # of one tensor at most
+_last: dict[int, tuple[weakref.ref[Tensor], int, Tensor, Gram]] = {}  # of one tensor at most
 
 
 def shared(features: Tensor) -> Gram:
     """The Gram matrix of the standardised rows, for as long as the same tensor is asked for, unchanged.
 
-    Probes that are fitted one after the other to one tensor share it so. It is known by the object itself and by
-    PyTorch's count of changes in place, and goes with it; what changes a file under a memory map is not seen.
+    Probes that are fitted one after the other to one tensor share it so. It is known by the object itself, by PyTorch's
+    count of changes in place and by the sum of 64 of its rows, and goes with it. Not seen is a change that PyTorch does
+    not count (by NumPy, by `.data`, of a file under a memory map) and that touches other rows alone.
     """
     known = _last.get(id(features))
-    version = -1 if features.is_inference() else features._version
-    if known and known[0]() is features and known[1] == version >= 0:
-        return known[2]
+    version, print_ = -1 if features.is_inference() else features._version, _print(features)
+    if known and known[0]() is features and known[1] == version >= 0 and torch.equal(known[2], print_):
+        return known[3]
     gram = Gram.of(standardized(features))
     _last.clear()
     if version >= 0:
         key = id(features)
-        _last[key] = (weakref.ref(features, lambda _: _last.pop(key, None)), version, gram)
+        _last[key] = (weakref.ref(features, lambda _: _last.pop(key, None)), version, print_, gram)
     return gram
+
+
+def _print(features: Tensor) -> Tensor:
+    """(D,) sum of rows that are spread over all (N, D)."""
+    return features[torch.linspace(0, len(features) - 1, SEEN).long()].sum(0, dtype=torch.float64)

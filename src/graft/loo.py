@@ -3,7 +3,8 @@
 With the hat matrix H of a linear fit, the residual of a sample that was left out is its plain residual divided by
 1 - H_ii (PRESS, Allen 1974). This is exact for ridge with a free intercept, where
 H = 1 1^T / N + U diag(w / (w + lambda)) U^T, so nothing is fitted N times and nothing is approximated. U is made block
-by block and never held: memory grows with N by the leverages (N, L) and the predictions (N, C) alone.
+by block and never held: memory grows with N by the leverages (N, L) and the predictions (N, C) alone. What is made of a
+block is no wider than COLUMNS or C.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graft.errors import UsageError
 from graft.gram import Spectrum
-from graft.rows import Array, Labels, product
+from graft.rows import Array, Labels, one_hot, product
 
 GRID = np.geomspace(1e-3, 1e6, 28)  # times the mean eigenvalue: the choice does not depend on the features' scale
 COLUMNS = 512  # of predictions made at once: narrow products are slow, wide ones are memory
@@ -81,32 +83,40 @@ def _tried(evidence: Labelled, shrink: Array, frequencies: Array) -> tuple[NDArr
     spectrum, n, count = evidence.spectrum, len(evidence.targets), len(shrink)
     leverage = np.empty((n, count), dtype=str(spectrum.rows.dtype).removeprefix("torch."))
     hits, errors = np.zeros(count, dtype=np.int64), np.zeros(count)
-    groups = np.array_split(np.arange(count), max(1, -(-count * evidence.classes // COLUMNS)))
-    tables = [_table(spectrum, shrink[group], evidence.coefficients) for group in groups if len(group)]
+    tables = _tables(evidence, shrink)
     shrinkage = torch.from_numpy(shrink.T.copy()).to(spectrum.rows.dtype)
-    for at, u in spectrum.left():
+    for at, u in spectrum.left(evidence.classes):
         leverage[at] = 1 / n + product(u.square(), shrinkage).numpy()
-        for group, table in zip(groups, tables, strict=False):
-            said = product(u, table).numpy().reshape(len(u), len(group), evidence.classes)
+        for group, factor, table in tables:
+            fits = product(u if factor is None else u * factor, table).numpy()
+            said = fits.reshape(len(u), len(group), evidence.classes)
             scores, wrong = _left_out(evidence.targets[at], frequencies, said, leverage[at][:, group])
             hits[group] += (scores.argmax(2) == evidence.targets[at][:, None]).sum(0)
             errors[group] += np.square(wrong).sum((0, 2), dtype=np.float64)
     return leverage, hits, errors
 
 
-def _table(spectrum: Spectrum, shrink: Array, coefficients: Array) -> torch.Tensor:
-    """(k, L C): what the rows of U are multiplied with for the fits of all these penalties."""
-    table = shrink.T[:, :, None] * coefficients[:, None]
-    return torch.from_numpy(table.reshape(len(table), table.shape[1] * table.shape[2])).to(spectrum.rows.dtype)
+def _tables(evidence: Labelled, shrink: Array) -> list[tuple[Labels, Tensor | None, Tensor]]:
+    """Penalties, factor (k,) and table (k, L C) such that (U * factor) @ table are the fits of these penalties.
+
+    Of few classes several penalties make one table, as narrow products are slow; many classes share one table.
+    """
+    dtype, c, each = evidence.spectrum.rows.dtype, evidence.coefficients, np.arange(len(shrink))
+    if 2 * evidence.classes > COLUMNS:
+        table = torch.from_numpy(c).to(dtype)
+        return [(each[i : i + 1], torch.from_numpy(shrink[i]).to(dtype), table) for i in each]
+    groups = np.array_split(each, max(1, -(-len(each) * evidence.classes // COLUMNS)))
+    wide = [(group, shrink[group].T[:, :, None] * c[:, None]) for group in groups if len(group)]
+    return [(group, None, torch.from_numpy(t.reshape(len(t), -1)).to(dtype)) for group, t in wide]
 
 
 def _left_out(
     y: Labels, frequencies: Array, said: NDArray[np.floating], leverage: NDArray[np.floating]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Fits (b, L, C) less the class frequencies and leverages (b, L) -> left-out predictions and errors (b, L, C)."""
-    one_hot = np.eye(len(frequencies), dtype=said.dtype)[y][:, None]
-    errors = (one_hot - frequencies.astype(said.dtype) - said) / (1 - leverage[..., None])
-    return one_hot - errors, errors  # not less the frequencies, which would lose them
+    truth = one_hot(y, len(frequencies), said.dtype)[:, None]
+    errors = (truth - frequencies.astype(said.dtype) - said) / (1 - leverage[..., None])
+    return truth - errors, errors  # not less the frequencies, which would lose them
 
 
 def _frequencies(evidence: Labelled) -> Array:

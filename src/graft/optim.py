@@ -21,7 +21,7 @@ from graft.errors import UsageError, did_you_mean
 from graft.types import Group
 
 Schedule = Callable[[int, int, Sequence[float]], float]
-FUSED = ("sgd", "adam", "adamw")  # torch has one kernel for the whole update of a tensor
+FUSED = ("adam", "adamw")  # one kernel for the whole update of a tensor; that of sgd asks for gradients of all
 WAYS = ("fused", "foreach", "capturable", "differentiable")  # options that say how an optimiser computes
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ Labels = NDArray[np.int64]
 LARGE = 1 << 20  # values of a matrix from which float32 features are multiplied as float32
 CELLS, GRAM_CELLS = 1 << 20, 1 << 24  # values of a block: one that stays in the cache, one worth a D x D product
 HUGE = 1e12  # deviations beyond which squares of float32 overflow, or, of its inverse, vanish
+FAR = 1e5  # deviations from zero to the mean, beyond which float32 loses too many digits of what varies
+FLOOR = 1e-6  # of the largest deviation: a feature that varies less is only centred
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +43,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
-    def blocks(self, cells: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """features - mean. A block is valid until the next one is asked for: they share their memory."""
+    def blocks(self, cells: int | None = None, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """features - mean. A block is valid until the next one is asked for: they share their memory.
+
+        `width`: of what is made of a block, where it may be wider than the features.
+        """
         mean = torch.from_numpy(self.mean).to(self.dtype)
         held: Tensor | None = None
-        for at in spans(self.features, cells):
+        for at in spans(self.features, cells, width):
             rows = self.features[at].to(self.dtype)
             held = torch.empty_like(rows) if held is None else held
             yield at, torch.sub(rows, mean, out=held[: len(rows)])
@@ -63,16 +69,16 @@ class Rows:
             total.index_add_(0, y[at], x.double())
         return np.asarray(total.numpy() / self.deviation)
 
-    def times(self, weight: Array) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks (b, K) of z times `weight` (D, K)."""
+    def times(self, weight: Array, width: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """Blocks (b, K) of z times `weight` (D, K); `width` as in `blocks`."""
         table = torch.from_numpy(np.ascontiguousarray(weight / self.deviation[:, None])).to(self.dtype)
-        for at, x in self.blocks():
+        for at, x in self.blocks(width=max(width, weight.shape[1])):
             yield at, product(x, table)
 
     def back(self, weight: Array) -> Array:
         """(D, K): z transposed, times `weight` (N, K)."""
         total, table = np.zeros((self.features.shape[1], weight.shape[1])), torch.from_numpy(weight).to(self.dtype)
-        for at, x in self.blocks():
+        for at, x in self.blocks(width=weight.shape[1]):
             total += product(table[at].T.contiguous(), x).numpy().T
         return np.asarray(total / self.deviation[:, None])
 
@@ -80,14 +86,14 @@ class Rows:
 def centred(features: Tensor) -> Rows:
     """Rows less their mean, on the scale that they have."""
     mean, deviation = moments(features)
-    return Rows(features, mean, np.ones_like(mean), _dtype(features, deviation))
+    return Rows(features, mean, np.ones_like(mean), _dtype(features, mean, deviation))
 
 
 def standardized(features: Tensor) -> Rows:
     """As the heads do it: a feature that never varies is only centred."""
     mean, deviation = moments(features)
-    floor = 1e-6 * deviation.max()
-    return Rows(features, mean, np.where(deviation > floor, deviation, 1.0), _dtype(features, deviation))
+    scale = np.where(deviation > FLOOR * deviation.max(), deviation, 1.0)
+    return Rows(features, mean, scale, _dtype(features, mean, deviation))
 
 
 def moments(features: Tensor) -> tuple[Array, Array]:
@@ -103,9 +109,9 @@ def moments(features: Tensor) -> tuple[Array, Array]:
     return (first + shift).numpy(), deviation.numpy()
 
 
-def spans(features: Tensor, cells: int | None = None) -> Iterator[slice]:
-    """Slices of rows of about `cells` values each, by default CELLS."""
-    n, step = len(features), max(1, (cells or CELLS) // max(1, features.shape[1]))
+def spans(features: Tensor, cells: int | None = None, width: int = 0) -> Iterator[slice]:
+    """Slices of rows of about `cells` values each, by default CELLS, where a row has D values or `width`, if more."""
+    n, step = len(features), max(1, (cells or CELLS) // max(1, features.shape[1], width))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
@@ -124,9 +130,17 @@ def large(features: Tensor) -> bool:
     return features.ndim == 2 and features.numel() >= LARGE and len(features) > features.shape[1]
 
 
-def _dtype(features: Tensor, deviation: Array) -> torch.dtype:
-    sane = 1 / HUGE < deviation.max() < HUGE
+def _dtype(features: Tensor, mean: Array, deviation: Array) -> torch.dtype:
+    varies = deviation > FLOOR * deviation.max()
+    sane = 1 / HUGE < deviation.max() < HUGE and bool((np.abs(mean) < FAR * deviation)[varies].all())
     return torch.float32 if large(features) and features.dtype != torch.float64 and sane else torch.float64
+
+
+def one_hot(targets: Labels, classes: int, dtype: Any = np.float64) -> NDArray[Any]:
+    """(N,) -> (N, C). Not as rows of an identity, which of very many classes is the larger matrix."""
+    found = np.zeros((len(targets), classes), dtype=dtype)
+    found[np.arange(len(targets)), targets] = 1
+    return found
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from graft.device import autocast
 from graft.features import Feed
-from graft.types import Model, Predictions, Task
+from graft.types import Features, Model, Predictions, Task
 
 BATCH = 256
 
@@ -20,12 +20,22 @@ def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: 
     if not opened:
         feed.open(boundary)
     order, parts = feed.shortest_first(torch.arange(len(feed))), []
-    with torch.inference_mode(), autocast(feed.device, feed.dtype):
+    with torch.inference_mode():
         for rows in order.split(BATCH if boundary else 64):
-            features = feed.features(feed.batch(rows, boundary), boundary)
-            parts.append(task.predict(model.head, features))
+            inputs = feed.batch(rows, boundary)
+            with autocast(feed.device, feed.dtype):
+                features = feed.features(inputs, boundary)
+            parts.append(task.predict(model.head, _full(features)))
     values = _joined([part.values.float().cpu() for part in parts])
     return Predictions(values[order.argsort()], parts[0].labels)
+
+
+def _full(features: Features) -> Features:
+    """As float32: a head says what it was fitted to say, and probabilities are not rounded to three digits."""
+    tokens = None if features.tokens is None else features.tokens.float()
+    return features._replace(
+        pooled=features.pooled.float(), tokens=tokens, maps=tuple(one.float() for one in features.maps)
+    )
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

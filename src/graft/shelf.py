@@ -7,30 +7,33 @@ back when memory is short, and forgets it when the process ends.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 GIGA = 1 << 30
 Some = Tensor | list[Tensor]  # rows (B, ...), or B tensors (T_i, ...)
+_in_memory: MutableMapping[Tensor, int] = WeakIdKeyDictionary()  # bytes of each tensor that `room` has given and that
+_in_files: MutableMapping[Tensor, int] = WeakIdKeyDictionary()  # is still held by somebody
 
 
 def memory_budget() -> int:
-    """Bytes that rows may take: $GRAFT_MEMORY in GB, else a third of the machine's or, if less, half of what is free.
-
-    Where a container has a limit of its own, that is the machine.
-    """
+    """Bytes that all rows together may take: $GRAFT_MEMORY in GB, else a third of the machine's or, if less, half of
+    what is free. Where a container has a limit of its own, that is the machine."""
     asked = os.environ.get("GRAFT_MEMORY")
     if asked:
         return int(float(asked) * GIGA)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = min(whole, _number("/sys/fs/cgroup/memory.max") or whole)
-    return max(0, min(limit // 3, _available(whole) // 2))
+    free = limit - (_number("/sys/fs/cgroup/memory.current") or 0) if limit < whole else limit
+    return max(0, min(limit // 3, min(free, _available(whole)) // 2))
 
 
 def _number(path: str) -> int | None:
@@ -69,7 +72,7 @@ class Shelf:
 
     def put(self, rows: Tensor, found: Some) -> None:
         if isinstance(found, Tensor):
-            self.flat[rows if self.at is None else self.at[rows]] = found.to(self.flat.dtype)
+            self.flat[rows if self.at is None else self.at[rows]] = found.to(self.flat)
             return
         for place, one in zip(self.take(rows), found, strict=True):
             place.copy_(one)
@@ -93,16 +96,22 @@ def room(
 ) -> Shelf | None:  # fmt: skip
     """An empty place for `count` rows of a shape, of sequences for each position of theirs; `times` will be asked for.
 
-    In memory while all fit into its budget, in a file of `scratch` while they fit into `disk` bytes, else None.
+    In memory while all that is kept fits into its budget, in a file of `scratch` while such files fit into `disk`
+    bytes, else None.
     """
     length = count if sizes is None else int(sizes.sum())
     size = times * length * prod(shape) * dtype.itemsize
-    if size <= memory_budget():
-        return Shelf(torch.empty((length, *shape), dtype=dtype), sizes)
-    if scratch is None or size > disk:
+    if size + sum(_in_memory.values()) <= memory_budget():
+        return _given(torch.empty((length, *shape), dtype=dtype), sizes, _in_memory)
+    if scratch is None or size + sum(_in_files.values()) > disk:
         return None
-    flat = _mapped((length, *shape), dtype, scratch)
-    return None if flat is None else Shelf(flat, sizes)
+    mapped = _mapped((length, *shape), dtype, scratch)
+    return None if mapped is None else _given(mapped, sizes, _in_files)
+
+
+def _given(flat: Tensor, sizes: Tensor | None, held: MutableMapping[Tensor, int]) -> Shelf:
+    held[flat] = flat.nbytes
+    return Shelf(flat, sizes)
 
 
 def _mapped(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor | None:
@@ -110,8 +119,10 @@ def _mapped(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor | 
     size = prod(shape) * dtype.itemsize
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free - size < GIGA:
+            return None  # the run itself still has to be written
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".rows-") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, size))  # a full disk is said now, not by a crash while writing
             return torch.from_file(file.name, shared=True, size=prod(shape), dtype=dtype).reshape(*shape)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, AttributeError):  # not every system can promise the room of a file
         return None

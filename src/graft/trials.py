@@ -94,7 +94,6 @@ class Trials:
         self.trunks: dict[str, Trunk] = {}
         self.hits: dict[Way, Hits] = {}
         self.seconds: dict[Way, float] = {}
-        self._last: tuple[tuple[str, str, int], Tensor] | None = None
         self._load()
         self.resumed = bool(self.hits)
 
@@ -210,7 +209,6 @@ class Trials:
         """What the task says of the fold's test rows: for classes (n, C) probabilities."""
         trunk, rows = self.trunk(way.backbone), torch.from_numpy(self.folds[fold].test)
         feed = trunk.feed.part(rows, model.backbone, self.task.view, self.task.needs)
-        feed.cache = None  # a network that moved is not seen again
         return predict(model, self._task(way.recipe(self.recipe), fold), feed).values
 
     def weights(self, way: Way, fold: int, state: parts.State, made_of: Sequence[Way]) -> None:
@@ -252,17 +250,10 @@ class Trials:
         recipe = way.recipe(self.recipe)
         features = self.features(way)
         head = build.probe(recipe, len(self.pool.classes))
-        head.fit(self._training(way, rows), self.targets[rows.train])
+        head.fit(features[rows.train], self.targets[rows.train])
         task = self.task
         with torch.inference_mode():  # in blocks: k-NN holds a row for each training sample
             return torch.cat([task.predict(head, Features(few)).values for few in features[rows.test].split(BATCH)])
-
-    def _training(self, way: Way, rows: Fold) -> Tensor:
-        """The same tensor for all probes of a fold, one after the other: they share its Gram matrix (gram.py)."""
-        key = (way.backbone, way.features, id(rows))
-        if self._last is None or self._last[0] != key:
-            self._last = (key, self.features(way)[rows.train])
-        return self._last[1]
 
     def _task(self, recipe: Recipe, fold: int) -> Task:
         samples = self.pool.samples

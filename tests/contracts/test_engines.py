@@ -51,6 +51,8 @@ def words() -> tuple[Backbone, Inputs]:
 
 
 def built(name: str, prefix: Prefix, inputs: Inputs) -> Run:
+    if name in LIBRARIES:
+        pytest.importorskip(LIBRARIES[name])
     few = inputs.x[:3], None if inputs.mask is None else inputs.mask[:3]
     run: Run = registry.find("engine", name)()(prefix, *few, torch.float32)
     return run
@@ -109,6 +111,7 @@ def test_a_missing_library_is_named(engine: str, monkeypatch: pytest.MonkeyPatch
 
 def test_openvino_reports_to_nobody() -> None:
     """Its converter opens a session with its makers' server if that part can be imported."""
+    pytest.importorskip("openvino")
     code = ("import sys; from graft.engines.openvino import openvino; openvino(); "
             "assert sys.modules['openvino_telemetry'] is None; import openvino.tools.ovc.telemetry_utils as t; "
             "print(t.tm.__name__)")  # fmt: skip

@@ -56,7 +56,7 @@ class Far(nn.Module):
     """What bf16 cannot hold: small differences of large numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x.flatten(1)[:, :8] + 1000, torch.eye(8)).float() - 1000
+        return nn.functional.linear(x.flatten(1)[:, :8] + 50, torch.eye(8)).float() - 50
 
 
 def test_batchnorm_is_folded_where_it_follows_a_convolution() -> None:
@@ -117,6 +117,32 @@ def test_bf16_is_taken_where_features_stay() -> None:
     assert 0.999 < least < 1 and not torch.allclose(found.float(), trunk(x), atol=1e-6) and not words
 
 
+def test_a_wrong_fold_is_found_out_in_bf16_too() -> None:
+    trunk, x = prefix(Twice())
+    statistics(trunk)
+    words: list[str] = []
+    found = run(Engine("eager", torch.bfloat16, say=words.append), trunk, x)
+    assert torch.allclose(found, trunk(x), atol=1e-5) and "another way" in words[0]
+
+
+def test_what_is_changed_in_place_is_not_folded() -> None:
+    trunk, x = prefix(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)))
+    statistics(trunk)
+    before = trunk(x)
+    fold(trunk, x, None)
+    assert torch.allclose(trunk(x), before, atol=1e-5)
+    assert any(isinstance(m, nn.BatchNorm2d) for m in trunk.modules())
+
+
+def test_float32_holds_inside_of_another_autocast() -> None:
+    """Predictions are made within one."""
+    trunk, x = prefix(Far())
+    words: list[str] = []
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(Engine("eager", torch.bfloat16, auto=True, say=words.append), trunk, x)
+    assert torch.allclose(found, trunk(x), atol=1e-3) and words
+
+
 def test_few_rows_are_run_plainly() -> None:
     trunk, x = prefix(Twice())
     words: list[str] = []
@@ -124,21 +150,39 @@ def test_few_rows_are_run_plainly() -> None:
     assert not words, "an engine was built for a few rows"
 
 
-@pytest.mark.parametrize("failing", ["build", "run", "shape"])
-def test_an_engine_that_fails_is_left(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+class First(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :8]
+
+
+class Whole(nn.Module):
+    """Holds for the number of samples that it has seen first, as a graph does whose sizes became constants."""
+
+    seen: int = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = self.seen or len(x)
+        return x.flatten(1)[:, :8] if len(x) == self.seen else x.flatten(1)[: self.seen, 1:9]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("failing", ["build", "run", "shape", "size"])
+def test_an_engine_that_fails_is_left(failing: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     def engine() -> Callable[..., Run]:
         def build(*asked: object) -> Run:
             if failing == "build":
                 raise RuntimeError("no compiler\nand more")
-            return lambda x, mask: x[:, 0] if failing == "shape" else 1 / 0  # type: ignore[return-value]
+            kinds = {"shape": lambda x, mask: x[:, 0], "run": lambda x, mask: 1 / 0, "size": lambda x, mask: whole(x)}
+            return kinds[failing]  # type: ignore[return-value]
 
         return build
 
     find = registry.find
     monkeypatch.setattr(registry, "find", lambda kind, name: engine if name == "strange" else find(kind, name))
-    trunk, x = prefix(nn.Conv2d(3, 4, 3))
+    whole = Whole()
+    trunk, x = prefix(First())
     words: list[str] = []
-    assert torch.allclose(run(Engine("strange", say=words.append), trunk, x), trunk(x), atol=1e-5)
+    assert torch.allclose(run(Engine("strange", dtype, say=words.append), trunk, x), x.flatten(1)[:, :8], atol=1e-5)
     assert words and "strange" in words[0] and "\n" not in words[0]
 
 

@@ -124,5 +124,3 @@ def test_pretraining_begins_from_random_weights_and_writes_a_trunk_with_its_card
     assert card["architecture"].startswith("toy(") and card["recipe"]["backbone"] == "toy(pretrained=False)"
     assert card["recipe"]["data"] == "flowers", "no folder of this machine is in a card"
     assert (Path(result["run"]) / "trunk.safetensors").exists()
-
-

@@ -1,6 +1,6 @@
 """Architectures by name, for weights that come as a bare file: what they are, and how their files are read.
 
-    resnet_cifar(depth=20)    darknet_tiny    resnet18 (torchvision's)    timm:vit_tiny_patch16_224    small
+resnet_cifar(depth=20)    darknet_tiny    resnet18 (torchvision's)    timm:vit_tiny_patch16_224    small
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Graft's own trunks, made by `graft pretrain` and shipped with the package: they need no network.
 
-    bundled:tiny64    64-pixel images, see weights/tiny64.json for data, recipe, figures and terms
-    bundled:natural48, textures48, characters48, digits48    four equal networks of other sources, 48 pixels
+bundled:tiny64    64-pixel images, see weights/tiny64.json for data, recipe, figures and terms
+bundled:natural48, textures48, characters48, digits48    four equal networks of other sources, 48 pixels
 """
 
 from __future__ import annotations

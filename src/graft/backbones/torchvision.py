@@ -10,9 +10,7 @@ from graft.spec import Spec
 from graft.types import Backbone
 
 
-def torchvision(
-    name: str, *, pretrained: bool = True, size: int | None = None, weights: str | None = None
-) -> Backbone:
+def torchvision(name: str, *, pretrained: bool = True, size: int | None = None, weights: str | None = None) -> Backbone:
     """(B, 3, size, size) -> pooled maps, the class token, or what a norm before the classifier leaves.
 
     `size` changes the resolution of convolutional networks; `weights` names another set than torchvision's best.

@@ -23,7 +23,7 @@ def exported(prefix: Prefix, x: Tensor, mask: Tensor | None) -> ExportedProgram:
     fold(module, x, mask)
     sizes = {0: Dim.AUTO} if mask is None else {0: Dim.AUTO, 1: Dim.AUTO}
     given = (x.contiguous(),) if mask is None else (x, mask)
-    with _quiet():
+    with quiet():
         return torch.export.export(module, given, dynamic_shapes=(sizes,) * len(given))
 
 
@@ -41,7 +41,7 @@ def windows_apart(run: Run, prefix: Prefix, dtype: torch.dtype, length: int | No
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """What fails is said in one line by the engine's caller, not in hundreds by the library."""
     noisy = [
         logging.getLogger(name) for name in ("torch.fx", "torch._export", "torch.export", "torch.onnx", "onnxscript")

@@ -36,16 +36,17 @@ class _Call(NamedTuple):
     module: nn.Module
     took: Tensor
     gave: Tensor
+    versions: tuple[int, int]  # of the two then: what changes a tensor in place leaves it the same object
 
 
 def fold(prefix: Prefix, x: Tensor, mask: Tensor | None) -> None:
     """A BatchNorm that is given the very output of a convolution becomes part of its weights (Jacob et al. 2018,
     arXiv:1712.05877, 3.2). What follows from the run alone is checked by the engine's comparison."""
     calls = _calls(prefix, x, mask)
-    made_by = {id(call.gave): call.module for call in calls if isinstance(call.module, nn.Conv2d)}
+    made_by = {(id(call.gave), call.versions[1]): call.module for call in calls if isinstance(call.module, nn.Conv2d)}
     once = [m for m in {call.module for call in calls} if sum(c.module is m for c in calls) == 1]
     for call in calls:
-        conv = made_by.get(id(call.took))
+        conv = made_by.get((id(call.took), call.versions[0]))
         if type(call.module) is nn.BatchNorm2d and conv in once and call.module in once:
             _replace(prefix, conv, fuse_conv_bn_eval(conv, call.module))
             _replace(prefix, call.module, nn.Identity())
@@ -55,7 +56,7 @@ def _calls(prefix: Prefix, x: Tensor, mask: Tensor | None) -> list[_Call]:
     calls: list[_Call] = []
 
     def note(module: nn.Module, took: Any, gave: Any) -> None:
-        calls.append(_Call(module, took[0], gave))
+        calls.append(_Call(module, took[0], gave, (took[0]._version, gave._version)))
 
     watched = [m for m in prefix.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
     hooks = [module.register_forward_hook(note) for module in watched]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graft.engines._exported import exported, windows_apart
+from graft.engines._exported import exported, quiet, windows_apart
 from graft.errors import MissingExtra, UsageError
 from graft.prefix import Build, Prefix, Run
 
@@ -43,6 +43,7 @@ def _build(library: Any, prefix: Prefix, x: Tensor, mask: Tensor | None, dtype: 
 
 
 def _graph(prefix: Prefix, x: Tensor, mask: Tensor | None) -> bytes:
-    program = torch.onnx.export(exported(prefix, x, mask), dynamo=True, verbose=False)
+    with quiet():
+        program = torch.onnx.export(exported(prefix, x, mask), dynamo=True, verbose=False)
     assert program is not None
     return bytes(program.model_proto.SerializeToString())

@@ -1,6 +1,7 @@
 """OpenVINO's runtime: the fastest on processors with bf16 instructions, some seconds to build.
 
-Its converter reports usage to its makers unless it is switched off. Here it is: the reporting part is never imported.
+Its converter reports usage to its makers unless that is switched off. Here it is: the reporting part is not imported,
+in any process that has not imported OpenVINO before.
 """
 
 from __future__ import annotations

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from graft.errors import DataError, ResourceError, UsageError
 from graft.nn.heads import Standardize
 from graft.rows import not_finite, spans
+from graft.shelf import GIGA, memory_budget
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
-MOST = 1 << 28  # values that are copied as float64: 2 GB
+LEAST = 1 << 28  # bytes that are always asked for, however little is free
 ABSENT = -1e4  # the logit of a class without samples: its probability is 0, and half precision can hold it
 FLOOR = 1e-12  # the least probability that a vote or a share of trees is taken for: log 0 is no logit
 
@@ -32,15 +35,33 @@ class Known(NamedTuple):
 def known(features: Tensor, targets: Tensor, classes: int) -> Known:
     """(N, D) features of any float type and (N,) indices. DataError for what no probe can be fitted to.
 
-    Copies them as float64: ResourceError above 2 GB.
+    Copies them as float64: ResourceError if that is more than rows may take (graft.shelf.memory_budget).
     """
     rows, index, present = checked(features, targets, classes)
-    if rows.numel() > MOST:
-        raise ResourceError(f"features {tuple(rows.shape)} are more than this probe can hold",
-                            "choose ridge, lda, logistic or centroid, which read them block by block")  # fmt: skip
-    x = rows.double().numpy() + 0.0  # -0.0 becomes 0.0
-    order = sorted(range(len(x)), key=lambda row: (hashlib.blake2b(x[row].tobytes()).digest(), index[row]))
-    return Known(x[order], index[order], present)
+    _fits(rows)
+    keys = [key for at in spans(rows) for key in zip(_digests(_exact(rows[at])), index[at].tolist(), strict=True)]
+    order, x = np.array(sorted(range(len(keys)), key=keys.__getitem__)), np.empty(rows.shape)
+    for at in spans(rows):  # in blocks, so that there is one copy
+        x[at] = _exact(rows[torch.from_numpy(order[at])])
+    return Known(x, index[order], present)
+
+
+def _exact(rows: Tensor) -> Array:
+    return np.asarray(rows.double().numpy() + 0.0)  # -0.0 becomes 0.0
+
+
+def _digests(x: Array) -> list[bytes]:
+    return [hashlib.blake2b(row.tobytes()).digest() for row in x]
+
+
+def _fits(rows: Tensor) -> None:
+    size, free = 8 * rows.numel(), max(memory_budget(), LEAST)
+    if size <= free:
+        return
+    what = f"features {tuple(rows.shape)} take this probe {size / GIGA:.1f} GB as float64, and {free / GIGA:.1f} GB"
+    more = f"more memory lets it: GRAFT_MEMORY={math.ceil(size / GIGA)}, if the machine has three times that"
+    ways = "choose ridge, lda, centroid or a standardised logistic, which read them block by block"
+    raise ResourceError(f"{what} are free for them", ways if len(rows) > rows.shape[1] else f"give fewer; {more}")
 
 
 def checked(features: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Labels, Labels]:
@@ -94,6 +115,11 @@ def spread(scores: Tensor, offsets: Tensor) -> Tensor:
 def squares(a: Tensor, b: Tensor) -> Tensor:
     """Squared distances of (B, D) and (S, D) -> (B, S)."""
     return (a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * (a @ b.T)).clamp(min=0)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows (B, D) of length 1, however short they were; only zeros stay zeros."""
+    return F.normalize(x, dim=1, eps=max(1e-150, torch.finfo(x.dtype).tiny))  # the square is not yet zero
 
 
 def positive(name: str, value: float | None) -> None:

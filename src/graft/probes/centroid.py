@@ -10,10 +10,9 @@ from typing import final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graft.probes._choose import choose, drawn
-from graft.probes._data import Array, Labels, checked, known, offset, positive, spread, squares, tensors
+from graft.probes._data import Array, Labels, checked, known, offset, positive, spread, squares, tensors, unit
 from graft.rows import large, moments, spans
 from graft.types import Probe
 
@@ -43,7 +42,7 @@ class _Centroid:
             return self._fit_many(*checked(features, targets, classes), classes)
         data = known(features, targets, classes)
         mean = data.x.mean(0)
-        x = F.normalize(torch.from_numpy(data.x - mean), dim=1).numpy()
+        x = unit(torch.from_numpy(data.x - mean)).numpy()
         centres = _means(x, data.y)
         scale = self.scale or _scale(x, data.y)
         return {"offset": offset(data.present, classes)} | tensors(mean=mean, centres=centres, scale=scale)
@@ -56,7 +55,7 @@ class _Centroid:
         return {"offset": offset(present, classes)} | tensors(mean=mean.numpy(), centres=centres, scale=scale)
 
     def logits(self, arrays: Mapping[str, Tensor], features: Tensor) -> Tensor:
-        x = F.normalize(features.to(arrays["mean"].dtype) - arrays["mean"], dim=1)
+        x = unit(features.to(arrays["mean"].dtype) - arrays["mean"])
         return spread(-arrays["scale"] * squares(x, arrays["centres"]), arrays["offset"])
 
 
@@ -83,7 +82,7 @@ def _scale_of_many(features: Tensor, mean: Tensor, y: Labels, sums: Tensor) -> f
         held = few[fold == number]
         rows, counts = features[torch.from_numpy(held)], np.bincount(y) - np.bincount(y[held], minlength=len(sums))
         centres = (sums - _sums(rows, mean, y[held], len(sums))) / torch.from_numpy(counts)[:, None]
-        return np.asarray(-scale * squares(F.normalize(rows.double() - mean, dim=1), centres).numpy())
+        return np.asarray(-scale * squares(unit(rows.double() - mean), centres).numpy())
 
     return math.prod(choose(y[few], (DEFAULT,), DEFAULT, score, calibrate=True))
 
@@ -92,5 +91,5 @@ def _sums(features: Tensor, mean: Tensor, y: Labels, classes: int) -> Tensor:
     """(K, D) the sum over each class of its rows, centred and of length 1."""
     total, targets = torch.zeros(classes, len(mean), dtype=torch.float64), torch.from_numpy(y)
     for at in spans(features):
-        total.index_add_(0, targets[at], F.normalize(features[at].double() - mean, dim=1))
+        total.index_add_(0, targets[at], unit(features[at].double() - mean))
     return total

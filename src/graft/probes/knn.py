@@ -8,10 +8,9 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graft.errors import UsageError
-from graft.probes._data import FLOOR, known, offset, tensors
+from graft.probes._data import FLOOR, known, offset, tensors, unit
 from graft.types import Probe
 
 SIZES = (1, 3, 5, 10, 20, 50)
@@ -39,13 +38,13 @@ class _Knn:
 
     def fit(self, features: Tensor, targets: Tensor, classes: int) -> dict[str, Tensor]:
         data = known(features, targets, classes)
-        samples, labels = F.normalize(torch.from_numpy(data.x), dim=1), torch.from_numpy(data.present[data.y])
+        samples, labels = unit(torch.from_numpy(data.x)), torch.from_numpy(data.present[data.y])
         k = min(self.k, len(samples)) if self.k else _chosen(samples, labels, classes)
         return {"samples": samples, "labels": labels, "offset": offset(data.present, classes)} | tensors(k=k)
 
     def logits(self, arrays: Mapping[str, Tensor], features: Tensor) -> Tensor:
         samples, offsets = arrays["samples"], arrays["offset"]
-        cosines = F.normalize(features.to(samples.dtype), dim=1) @ samples.T
+        cosines = unit(features.to(samples.dtype)) @ samples.T
         near = cosines.topk(int(arrays["k"]), 1)
         return _shares(near.values, arrays["labels"][near.indices], len(offsets)).clamp(min=FLOOR).log() + offsets
 
