@@ -28,7 +28,7 @@ RESULTS = HERE / "results"
 NAMES = ("extraction", "prefix", "precision", "heads", "large_rows", "input", "startup", "overhead", "frozen_epochs")
 NEEDED = {"what", "graft_s"}  # what else _race.py makes is there where a peer is
 COLUMNS = ("what", "Graft s", "peer", "peer s", "ratio", "goal", "", "limit", "GB", "score", "peer's", "run")
-LEFT = {"what": 44, "peer": 19, "": 6}  # and the most characters of each
+LEFT = {"what": 42, "peer": 19, "": 6}  # and the most characters of each
 Json = dict[str, Any]
 
 
@@ -79,8 +79,8 @@ def _cells(row: Json, number: int) -> tuple[str, ...]:
     verdict = "" if met is None else "met" if met else "MISSED"
     ratio, share = row.get("ratio"), row.get("share_of_limit")
     return (_cut(row["what"], "what"), _text(row["graft_s"]), _cut(row.get("peer") or "-", "peer"),
-            _text(row.get("peer_s")), "-" if ratio is None else f"{_text(ratio)}x", goal, verdict,
-            "-" if share is None else f"{share:.0%}", _text(_gb(row)), _text(row.get("graft_score")),
+            _text(row.get("peer_s")), "-" if ratio is None else f"{ratio:.2f}x", goal, verdict,
+            "-" if share is None else f"{share:.0%}", _text(_gb(row), ".2f"), _text(row.get("graft_score")),
             _text(row.get("peer_score")), f"[{number}]")  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def _goal(row: Json) -> tuple[str, bool | None]:
         found.append((f"{row['goal']:g}x", row["ratio"] >= row["goal"]))
     for limit, unit, value in ((row.get("limit_s"), "s", row["graft_s"]), (row.get("goal_gb"), "GB", _gb(row))):
         if limit is not None:
-            found.append((f"<= {limit:g} {unit}", value is not None and value <= limit))
+            found.append((f"<={limit:g} {unit}", value is not None and value <= limit))
     return ", ".join(words for words, _ in found) or "-", all(met for _, met in found) if found else None
 
 
@@ -116,11 +116,11 @@ def _source(report: Json, number: int) -> str:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, form: str = ".3g") -> str:
     """Three figures that count: 0.0123, 4.56, 78.9, 1234."""
     if value is None:
         return "-"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:{form}}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def main() -> int:

@@ -106,16 +106,16 @@ class Plain:
 
     def fit(self, model: Model, data: Dataset, epochs: int) -> tuple[float, float]:
         """Seconds in all, and of these those for the valid part. The weights of the best epoch stay."""
-        began, scoring, best, kept = time.perf_counter(), 0.0, -1.0, model.state_dict()
+        began, scoring, best, kept = time.perf_counter(), 0.0, (-1.0, 0.0), model.state_dict()
         pixels, targets = self.decode(data.part("train")), data.part("train").targets()
         valid, truth = self.decode(data.part("valid")), data.part("valid").targets()
         model.eval()
         for epoch in range(epochs):
             self.epoch(pixels, targets, permutation(len(targets), 0, "order", 0, epoch))
             start = time.perf_counter()
-            accuracy = self.accuracy(valid, truth)
-            if accuracy > best:
-                best, kept = accuracy, deepcopy(model.state_dict())
+            score = self.score(valid, truth)
+            if score > best:
+                best, kept = score, deepcopy(model.state_dict())
             scoring += time.perf_counter() - start
         model.load_state_dict(kept)
         return time.perf_counter() - began, scoring
@@ -132,12 +132,13 @@ class Plain:
             F.cross_entropy(self.logits(pixels[rows]), targets[rows]).backward()
             self.optimizer.step()
 
-    def accuracy(self, pixels: Tensor, targets: Tensor) -> float:
+    def score(self, pixels: Tensor, targets: Tensor) -> tuple[float, float]:
+        """Accuracy and minus the loss, which decides between epochs of one accuracy, as it does in Graft."""
         self.moving.eval()
         self.head.eval()
         with torch.no_grad():
-            guesses = torch.cat([self.logits(few).argmax(1) for few in pixels.split(64)])
-        return float((guesses == targets).float().mean())
+            found = torch.cat([self.logits(few) for few in pixels.split(64)])
+        return float((found.argmax(1) == targets).float().mean()), -float(F.cross_entropy(found, targets))
 
     def logits(self, pixels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -175,7 +176,7 @@ class Bench:
             backbone = build.backbone(case.backbone)
         if isinstance(backbone.preprocess, Images) and backbone.preprocess.size == NATIVE:
             backbone.preprocess = replace(backbone.preprocess, resize=NATIVE)
-        task = build.task(recipe, data.classes)
+        task = build.task_for(recipe, data)
         model = build.model(recipe, backbone, task)
         return Bench(case, recipe, data, task, model, deepcopy(model.state_dict()))
 

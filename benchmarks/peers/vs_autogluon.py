@@ -13,27 +13,15 @@ keeps pip from a build of torch for processors alone, where it finds one, that d
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from _graft import loop, whole
-from _side import Bout, Json, Peer, main
-from vs_trainer import BATCH, EARLY, LENGTH, LR, recipe, write
+from _side import Json, Peer, main
+from vs_trainer import BATCH, LENGTH, LR, few
 
 PINS = ("autogluon.multimodal==1.6.3", "torch===2.13.0", "torchvision==0.28.0", "setuptools<81")
 AUTOGLUON = Peer("AutoGluon", "autogluon", PINS, shared=False)
-
-
-def prepare(asked: argparse.Namespace, work: Path) -> list[Bout]:
-    from graft.backbones.minilm import files
-
-    table, sizes = work / "news.csv", {"train": 64, "valid": 32, "test": 32}
-    write(asked.data, table, sizes if asked.quick else {"train": 500, "valid": 100, "test": 500})
-    ours = {"recipe": recipe(table, "fp32", valid=0.15), "early": EARLY}
-    theirs = {"table": str(table), "model": str(files())}
-    return [Bout("full epoch, fp32", ours, theirs, whole=True)]
 
 
 def peer(job: Json) -> Iterator[Any]:
@@ -58,4 +46,4 @@ def _asked(model: str) -> Json:
 
 
 if __name__ == "__main__":
-    main(__doc__ or "", AUTOGLUON, prepare, {"graft": loop, "whole": whole, "peer": peer})
+    main(__doc__ or "", AUTOGLUON, few, {"graft": loop, "whole": whole, "peer": peer})

@@ -13,27 +13,15 @@ release fits torch 2.11, so the two sides do not run the same build.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from _graft import loop, whole
-from _side import Bout, Json, Peer, main
-from vs_trainer import BATCH, EARLY, LENGTH, LR, recipe, write
+from _side import Json, Peer, main
+from vs_trainer import BATCH, LENGTH, LR, few
 
 PINS = ("ludwig==0.11.0", "torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0", "setuptools<81")
 LUDWIG = Peer("Ludwig", "ludwig", PINS, shared=False)
-
-
-def prepare(asked: argparse.Namespace, work: Path) -> list[Bout]:
-    from graft.backbones.minilm import files
-
-    table, sizes = work / "news.csv", {"train": 64, "valid": 32, "test": 32}
-    write(asked.data, table, sizes if asked.quick else {"train": 500, "valid": 100, "test": 500})
-    ours = {"recipe": recipe(table, "fp32", valid=0.15), "early": EARLY}
-    theirs = {"table": str(table), "model": str(files())}
-    return [Bout("full epoch, fp32", ours, theirs, whole=True)]
 
 
 def peer(job: Json) -> Iterator[Any]:
@@ -61,4 +49,4 @@ def _asked(model: str) -> Json:
 
 
 if __name__ == "__main__":
-    main(__doc__ or "", LUDWIG, prepare, {"graft": loop, "whole": whole, "peer": peer})
+    main(__doc__ or "", LUDWIG, few, {"graft": loop, "whole": whole, "peer": peer})

@@ -43,6 +43,17 @@ def prepare(asked: argparse.Namespace, work: Path) -> list[Bout]:
     return made
 
 
+def few(asked: argparse.Namespace, work: Path) -> list[Bout]:
+    """What peers that take long are asked: one epoch on 500 texts, with 100 to validate."""
+    from graft.backbones.minilm import files
+
+    table, sizes = work / "news.csv", {"train": 64, "valid": 32, "test": 32}
+    write(asked.data, table, sizes if asked.quick else {"train": 500, "valid": 100, "test": 500})
+    ours = {"recipe": recipe(table, "fp32", valid=0.15), "early": EARLY}
+    theirs = {"table": str(table), "model": str(files())}
+    return [Bout("full epoch, fp32", ours, theirs, whole=True)]
+
+
 def write(data: Path, table: Path, sizes: dict[str, int]) -> None:
     """Every second row of AG News' test file, as benchmarks/text.py has them: so many in each part."""
     folder = data / "ag_news_test"

@@ -134,17 +134,17 @@ def shared(features: Tensor) -> Gram:
     not count (by NumPy, by `.data`, of a file under a memory map) and that touches other rows alone.
     """
     known = _last.get(id(features))
-    version, print_ = -1 if features.is_inference() else features._version, _print(features)
-    if known and known[0]() is features and known[1] == version >= 0 and torch.equal(known[2], print_):
+    version, seen = -1 if features.is_inference() else features._version, _seen(features)
+    if known and known[0]() is features and known[1] == version >= 0 and torch.equal(known[2], seen):
         return known[3]
     gram = Gram.of(standardized(features))
     _last.clear()
     if version >= 0:
         key = id(features)
-        _last[key] = (weakref.ref(features, lambda _: _last.pop(key, None)), version, print_, gram)
+        _last[key] = (weakref.ref(features, lambda _: _last.pop(key, None)), version, seen, gram)
     return gram
 
 
-def _print(features: Tensor) -> Tensor:
+def _seen(features: Tensor) -> Tensor:
     """(D,) sum of rows that are spread over all (N, D)."""
-    return features[torch.linspace(0, len(features) - 1, SEEN).long()].sum(0, dtype=torch.float64)
+    return features[torch.arange(SEEN) * (len(features) - 1) // (SEEN - 1)].sum(0, dtype=torch.float64)

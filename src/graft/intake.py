@@ -20,6 +20,7 @@ from graft.spec import parse
 from graft.store import read_json
 from graft.types import Backbone, Dataset, Issue, Raw, Sample, Text
 
+SOME = 512  # texts that are held at once
 OF_LABELS = ("no-label-column", "no-labels", "bad-label", "padded-label", "number-label", "similar-classes",
              "class-not-in-train", "class-not-in-split")  # findings that say nothing of samples alone  # fmt: skip
 
@@ -62,15 +63,24 @@ def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
     preprocess = backbone.preprocess
     if not isinstance(preprocess, Tokens | Words):
         return []
-    texts = [dataset.load(sample) for sample in dataset.samples]
-    found = preprocess.cuts(texts) if isinstance(preprocess, Tokens) else map(preprocess.cut, texts)
-    lost = dict(zip((sample.key for sample in dataset.samples), found, strict=True))
+    lost = _lost(dataset, preprocess)
     keys = tuple(sorted((key for key, count in lost.items() if count), key=lambda key: -lost[key]))
     if not keys:
         return []
     what = (f"{len(keys):,} of {len(lost):,} texts are longer than the {preprocess.length} tokens that are read: "
             f"{sum(lost.values()):,} tokens are cut, at most {lost[keys[0]]:,} of one text")  # fmt: skip
     return [Issue("cut-texts", "warning", what, keys, _uncut(backbone))]
+
+
+def _lost(dataset: Dataset, preprocess: Tokens | Words) -> dict[str, int]:
+    """{key: tokens that are not read} of every text."""
+    lost: dict[str, int] = {}
+    for start in range(0, len(dataset.samples), SOME):
+        samples = dataset.samples[start : start + SOME]
+        texts = [dataset.load(sample) for sample in samples]
+        found = preprocess.cuts(texts) if isinstance(preprocess, Tokens) else map(preprocess.cut, texts)
+        lost |= zip((sample.key for sample in samples), found, strict=True)
+    return lost
 
 
 def _uncut(backbone: Backbone) -> str:

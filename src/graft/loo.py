@@ -106,8 +106,13 @@ def _tables(evidence: Labelled, shrink: Array) -> list[tuple[Labels, Tensor | No
         table = torch.from_numpy(c).to(dtype)
         return [(each[i : i + 1], torch.from_numpy(shrink[i]).to(dtype), table) for i in each]
     groups = np.array_split(each, max(1, -(-len(each) * evidence.classes // COLUMNS)))
-    wide = [(group, shrink[group].T[:, :, None] * c[:, None]) for group in groups if len(group)]
-    return [(group, None, torch.from_numpy(t.reshape(len(t), -1)).to(dtype)) for group, t in wide]
+    return [(group, None, _beside(shrink[group], c).to(dtype)) for group in groups if len(group)]
+
+
+def _beside(shrink: Array, coefficients: Array) -> Tensor:
+    """(L, k) and (k, C) -> (k, L C): the coefficients of all these penalties, side by side."""
+    table = shrink.T[:, :, None] * coefficients[:, None]
+    return torch.from_numpy(table.reshape(len(table), table.shape[1] * table.shape[2]))
 
 
 def _left_out(

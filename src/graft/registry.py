@@ -10,7 +10,7 @@ import ast
 import importlib
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,13 @@ def find(kind: str, name: str) -> Callable[..., Any]:
 
 @cache
 def _installed() -> tuple[EntryPoint, ...]:
-    """Plugins of third parties. To read what every installed package offers takes 20 ms, so it is done once."""
-    offered = (point for package in distributions() for point in package.entry_points)
-    return tuple(point for point in offered if point.group.startswith("graft."))
+    """Plugins of third parties. To read what every installed package offers takes 20 ms, so it is done once.
+
+    Of a package that is found twice on the path only the first counts, as everywhere: `entry_points` knows which, but
+    reads all packages for every group, so it is asked for those alone that are there.
+    """
+    offered = {point.group for package in distributions() for point in package.entry_points}
+    return tuple(point for kind in KINDS if f"graft.{kind}" in offered for point in entry_points(group=f"graft.{kind}"))
 
 
 def _first_line(path: Path) -> str:

@@ -86,6 +86,14 @@ def test_a_large_picture_is_resized_without_a_copy_of_it() -> None:
     assert torch.equal(ours, expected)
 
 
+@pytest.mark.parametrize("how", ["bilinear", "bicubic"])
+def test_pictures_above_a_million_pixels_are_resized_by_pillow(how: str) -> None:
+    image, mode = picture(1400, 1000), v2.InterpolationMode(how)
+    expected = v2.functional.center_crop(v2.functional.resize(image, [64], interpolation=mode), [56, 56])
+    ours = Images(56, 64, interpolation=how)
+    assert torch.equal(ours.centre(ours.sample(image)), v2.functional.pil_to_tensor(expected))
+
+
 @pytest.mark.parametrize("size", [7, 16, 33])
 def test_normalising_is_that_of_the_formula(size: int) -> None:
     ours = Images(size, size + 5, (0.1, 0.2, 0.3), (1.0, 0.2, 0.03))

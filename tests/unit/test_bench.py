@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BENCH = Path(__file__).parents[2] / "benchmarks" / "bench.py"
 ROW = {"what": "linear head", "graft_s": 0.5, "peer": "by hand", "peer_s": 1.0, "ratio": 2.0, "goal": 1.5,
        "graft_score": 0.91, "peer_score": 0.9, "share_of_limit": 0.876, "laps": {}}  # fmt: skip
@@ -33,16 +35,49 @@ def _python(*arguments: str) -> str:
 def test_goals_are_met_or_missed_or_absent(tmp_path: Path) -> None:
     found = table(tmp_path, ROW, {**ROW, "what": "slow", "goal": 3}, {**ROW, "what": "free", "goal": None}, {"what": 1})
     words = [line.split() for line in found]
-    assert words[1] == ["linear", "head", "0.5", "by", "hand", "1", "2x", "1.5x", "met", "88%", "0.91", "0.9", "[1]"]
+    expected = ["linear", "head", "0.5", "by", "hand", "1", "2.00x", "1.5x", "met", "88%", "-", "0.91", "0.9", "[1]"]
+    assert words[1] == expected
     assert "MISSED" in words[2] and "3x" in words[2]
     assert "met" not in words[3] and "MISSED" not in words[3]
-    assert len(found) == 6, "a row without a peer is not of this table"
+    assert len(found) == 6, "a row without seconds is not of this table"
 
 
-def test_each_row_says_where_it_comes_from(tmp_path: Path) -> None:
-    last = table(tmp_path, ROW)[-1]
-    expected = "[1] python benchmarks/x.py: 2026-01-02, commit 0123456, P, 2 cores, threads 1, torch 9.9"
-    assert last == expected
+@pytest.mark.parametrize(("row", "words"), [
+    ({"graft_gb": 1.5, "goal_gb": 2.0}, "<=2 GB met - 1.50"),
+    ({"memory_gb": 2.5, "goal_gb": 2.0}, "<=2 GB MISSED - 2.50"),  # as the first results have it
+    ({"limit_s": 0.5}, "<=0.5 s met - -"), ({"limit_s": 0.4}, "<=0.4 s MISSED - -"), ({"limit_s": None}, "- - -"),
+])  # fmt: skip
+def test_a_row_without_a_peer_has_goals_of_its_own(tmp_path: Path, row: dict[str, Any], words: str) -> None:
+    found = table(tmp_path, {"what": "ridge", "graft_s": 0.5, "graft_score": 0.9, **row})[1].split()
+    assert " ".join(found) == f"ridge 0.5 - - - {words} 0.9 - [1]"
+
+
+def test_all_goals_of_a_row_count(tmp_path: Path) -> None:
+    fast = table(tmp_path, {**ROW, "limit_s": 0.1})[1]
+    assert "1.5x, <=0.1 s" in fast and "MISSED" in fast
+
+
+def test_a_long_name_is_cut(tmp_path: Path) -> None:
+    found = table(tmp_path, {**ROW, "what": "w" * 100, "peer": "p" * 100})[1]
+    assert "w…" in found and "p…" in found and len(found) < 131
+
+
+def test_a_quick_run_does_not_replace_results(tmp_path: Path) -> None:
+    """The command prints its table, and writes only where --out says."""
+    code = """if True:
+        import sys, pathlib, _options, _report
+        folder, _report.command = pathlib.Path(sys.argv[1]), lambda: "a command"
+        _report.RESULTS = folder
+        for words in ["--quick"], ["--quick", "--out", str(folder / "asked.json")], ["--threads", "1"]:
+            sys.argv = ["bench.py", *words]
+            asked = _options.read(_options.parser(None, "few rows"))
+            _options.finish("x", [{"what": "w", "graft_s": 1.0}], {}, asked)
+            print(*sorted(path.name for path in folder.iterdir()))"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=BENCH.parent, timeout=60,
+                          capture_output=True, text=True)  # fmt: skip
+    states = ["", "asked.json", "asked.json x.json"]
+    assert [line for line in done.stdout.splitlines() if line in states] == states
+    assert json.loads((tmp_path / "x.json").read_text())["setup"] == {"rounds": 3, "threads": 1}
 
 
 def test_the_commands_are_files_and_the_stored_table_prints() -> None:

@@ -114,6 +114,10 @@ def test_extremely_large_and_small_features_stay_in_float64(monkeypatch: pytest.
     monkeypatch.setattr(rows, "LARGE", 0)
     assert rows.standardized(made() * 1e20).dtype == torch.float64
     assert rows.standardized(made() * 1e-20).dtype == torch.float64
+    far = made()
+    far[:, 7] += 3e5 * far[:, 7].std()
+    for kind in (rows.standardized, rows.centred):
+        assert kind(far).dtype == torch.float64 and kind(made()).dtype == torch.float32
 
 
 def test_rows_that_are_not_finite_are_found() -> None:
@@ -151,6 +155,38 @@ def test_tensors_that_do_not_count_their_changes_are_not_shared() -> None:
     with torch.inference_mode():
         x = made() * 2
         assert gram.shared(x) is not gram.shared(x)
+
+
+def test_a_change_that_pytorch_does_not_count_is_seen() -> None:
+    array = made().numpy()
+    x = torch.from_numpy(array)
+    first = gram.shared(x)
+    array *= 2
+    second = gram.shared(x)
+    x.data[:, 3] += 1
+    assert second is not first and gram.shared(x) is not second
+
+
+@pytest.mark.parametrize("classes", [200, 300, 700])
+@pytest.mark.parametrize("n", [900, 90])
+@pytest.mark.usefixtures("many")
+def test_left_out_predictions_of_many_classes(classes: int, n: int) -> None:
+    """One table for all penalties, and blocks that are no wider, say what a fit without the sample says."""
+    x, y = made(n, 100).double(), np.arange(n) % classes
+    evidence, held = Evidence(x.numpy(), y, classes), n // 2
+    lam, scores = loo_predictions(evidence)
+    rest = np.arange(n) != held
+    centre, truth = x[rest].mean(0).numpy(), np.eye(classes)[y[rest]]
+    z = x[rest].numpy() - centre
+    weight = np.linalg.solve(z.T @ z + lam * np.eye(100), z.T @ truth)
+    np.testing.assert_allclose(scores[held], truth.mean(0) + (x[held].numpy() - centre) @ weight, atol=1e-7)
+
+
+@pytest.mark.usefixtures("many")
+def test_blocks_are_as_narrow_as_what_is_made_of_them() -> None:
+    found = rows.standardized(made())
+    assert max(len(said) for _, said in found.times(np.ones((20, 70)))) == 10
+    assert max(len(said) for _, said in found.times(np.ones((20, 3)))) == 35
 
 
 # ----------------------------------------------------------------------------------------------------------- products

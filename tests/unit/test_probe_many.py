@@ -14,6 +14,7 @@ from graft import gram, registry, rows
 from graft.errors import DataError, ResourceError, UsageError
 from graft.probes import _choose, _data
 from graft.probes.centroid import centroid
+from graft.probes.knn import knn
 from graft.probes.lda import GRID, lda
 from graft.probes.logistic import logistic
 from graft.types import Probe
@@ -93,7 +94,66 @@ def test_lda_refuses_a_shrinkage_out_of_range() -> None:
             lda(shrinkage=wrong)
 
 
+@pytest.mark.parametrize("deviation", [0.1, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 0.0])
+@pytest.mark.parametrize("shrinkage", [None, 0.01])
+@pytest.mark.usefixtures("many")
+def test_lda_of_many_samples_of_tight_classes(deviation: float, shrinkage: float | None) -> None:
+    """Float32 products would round away what is within the classes."""
+    rng, y = np.random.default_rng(2), np.arange(900) % 10
+    x = torch.tensor(rng.normal(size=(10, 40))[y] + deviation * rng.normal(size=(900, 40)), dtype=torch.float32)
+    probe, targets = lda(shrinkage=shrinkage), torch.tensor(y)
+    said, exact = (probe.logits(probe.fit(data, targets, 10), x) for data in (x, x.double()))
+    assert torch.equal(said.argmax(1), targets)
+    assert shrinkage is None or float((said - exact).abs().max()) <= 1e-3 * float(exact.abs().max())
+
+
+@pytest.mark.parametrize("n", [40, 400])
+def test_a_shrinkage_that_leaves_a_singular_matrix_is_refused(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "LARGE", 400)
+    x, y = blobs(n, 2, 6)
+    x[:, 3:] = x[:, :3]
+    with pytest.raises(UsageError, match="shrinkage=1e-300 is too small") as caught:
+        lda(shrinkage=1e-300).fit(x, y, 2)
+    assert caught.value.hint == "leave it out"
+
+
 # -------------------------------------------------------------------------------------------------------- many samples
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.usefixtures("many")
+def test_logistic_of_many_goes_to_the_end_where_classes_lie_well_apart(classes: int) -> None:
+    """There the loss is small, and so is all that is left of its gradient."""
+    data = blobs(600, classes, noise=0.1)
+    z, y, _ = scaled(data, data[0])
+    model = LogisticRegression(C=100, tol=1e-9, max_iter=5000).fit(z, y)
+    assert objective(logistic(c=100.0).fit(*data, classes), data, 100) <= objective_of(model, z, y, 100) * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("name", BLOCKWISE)
+@pytest.mark.usefixtures("many")
+def test_a_mean_that_is_far_away_changes_little(name: str) -> None:
+    """Where float32 would keep too few digits of what varies, float64 is taken."""
+    probe: Probe = registry.find("probe", name)()
+    x, y = blobs(600, 3)
+    far = (x.double() + 3e6 * x.double().std(0)).float()
+    assert rows.standardized(far).dtype == torch.float64 and rows.standardized(x).dtype == torch.float32
+    once, again = (probabilities(probe, (part, y), 3, part) for part in (far, far.double()))
+    np.testing.assert_allclose(once, again, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["centroid", "knn"])
+@pytest.mark.parametrize("n", [60, 600])
+def test_the_scale_of_features_is_nothing_to_directions(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "LARGE", 600)
+    probe, (x, y) = registry.find("probe", name)(), blobs(n, 3)
+    once = probabilities(probe, (x, y), 3, x)
+    for scale in (1e-13, 1e-30):
+        small = x.double() * scale
+        again = probabilities(probe, (small, y), 3, small)
+        np.testing.assert_allclose(again, once, atol=0.02)  # other samples are held out
+    zeros = probe.logits(probe.fit(x, y, 3), torch.zeros(2, 12))
+    assert torch.isfinite(zeros).all()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -189,11 +249,16 @@ def test_probes_share_the_matrix_of_one_tensor(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_cannot_be_held_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_data, "MOST", 1000)
-    x, y = blobs(100, 3)
-    with pytest.raises(ResourceError, match=r"\(100, 12\)") as caught:
+    monkeypatch.setattr(_data, "LEAST", 0)
+    monkeypatch.setenv("GRAFT_MEMORY", "0.00001")  # 10,737 bytes
+    x, y = blobs(200, 3)
+    with pytest.raises(ResourceError, match=r"\(200, 12\) take this probe .* GB, and rows may take") as caught:
         registry.find("probe", "knn")().fit(x, y, 3)
     assert "ridge" in caught.value.hint
+    with pytest.raises(ResourceError) as caught:
+        registry.find("probe", "ridge")().fit(x[:20].repeat(1, 10), y[:20], 3)
+    assert "GRAFT_MEMORY=1" in caught.value.hint and "ridge" not in caught.value.hint
+    knn().fit(x[:100], y[:100], 3)
 
 
 def test_those_drawn_are_of_all_classes_whatever_their_order() -> None:

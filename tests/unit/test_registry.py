@@ -54,12 +54,29 @@ def test_third_parties_come_through_entry_points(monkeypatch: pytest.MonkeyPatch
 
     package = SimpleNamespace(entry_points=[point, EntryPoint("other", "graft.spec:parse", "pytest11")])
     monkeypatch.setattr(registry, "distributions", lambda: [package])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "graft.strategy" else [])
     registry.names.cache_clear()
     registry._installed.cache_clear()
     try:
         assert registry.names("strategy")["mine"] == "from graft.spec:parse"
         assert registry.find("strategy", "mine").__name__ == "parse"
         assert "mine" not in registry.names("task") and "other" not in registry.names("strategy")
+    finally:
+        registry.names.cache_clear()
+        registry._installed.cache_clear()
+
+
+def test_of_a_package_that_is_found_twice_the_first_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, version, point in (("old", "1.0", "mine = gone:mine"), ("new", "2.0", "other = graft.spec:parse")):
+        info = tmp_path / name / f"plug-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: plug\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[graft.probe]\n{point}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / name))
+    registry.names.cache_clear()
+    registry._installed.cache_clear()
+    try:
+        assert {"mine", "other"} & set(registry.names("probe")) == {"other"}
     finally:
         registry.names.cache_clear()
         registry._installed.cache_clear()

@@ -12,6 +12,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -111,17 +112,23 @@ def _hint(dataset: Dataset) -> str:
 
 
 def _look_at_all(dataset: Dataset, progress: Progress | None) -> list[_Look]:
-    """In threads: hashing, unpacking and resizing release the interpreter's lock."""
     samples = dataset.samples
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     looks: list[_Look] = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # what Pillow warns of is either counted here or refused
+    with _threads() as pool:
         for done in pool.map(lambda chunk: [_look(dataset, sample) for sample in chunk], chunks):
             looks += done
             if progress is not None:
                 progress(len(looks), len(samples))
     return looks
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Hashing, unpacking and resizing release the interpreter's lock."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # what Pillow warns of is either counted here or refused
+        yield pool
 
 
 def _look(dataset: Dataset, sample: Sample) -> _Look:
@@ -166,15 +173,15 @@ def _copies_of(
 def _contents(dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]) -> list[bytes]:
     """Equal for exact copies. Of pictures of one size and one thumb whose files differ all pixels are compared: few do,
     and to hash those of every picture would take a quarter of the audit."""
+    if dataset.modality == "text":
+        return [look.content for look in looks]
     files: dict[bytes, set[str]] = defaultdict(set)
     for look in looks:
         files[look.content].add(look.digest)
-    if dataset.modality == "text":
-        return [look.content for look in looks]
-    pixels: dict[str, bytes] = {}
-    for sample, look in zip(samples, looks, strict=True):
-        if len(files[look.content]) > 1 and look.digest not in pixels:
-            pixels[look.digest] = hashlib.sha256(_again(dataset, sample).tobytes()).digest()
+    shared = {look.digest: sample for sample, look in zip(samples, looks, strict=True) if len(files[look.content]) > 1}
+    with _threads() as pool:
+        found = pool.map(lambda sample: hashlib.sha256(_again(dataset, sample).tobytes()).digest(), shared.values())
+        pixels = dict(zip(shared, found, strict=True))
     return [look.content + pixels.get(look.digest, b"") for look in looks]
 
 

@@ -58,10 +58,10 @@ def _fits(rows: Tensor) -> None:
     size, free = 8 * rows.numel(), max(memory_budget(), LEAST)
     if size <= free:
         return
-    what = f"features {tuple(rows.shape)} take this probe {size / GIGA:.1f} GB as float64, and {free / GIGA:.1f} GB"
-    more = f"more memory lets it: GRAFT_MEMORY={math.ceil(size / GIGA)}, if the machine has three times that"
+    what = f"features {tuple(rows.shape)} take this probe {size / GIGA:.1f} GB, and rows may take {free / GIGA:.1f} GB"
     ways = "choose ridge, lda, centroid or a standardised logistic, which read them block by block"
-    raise ResourceError(f"{what} are free for them", ways if len(rows) > rows.shape[1] else f"give fewer; {more}")
+    more = f"give fewer samples, or, on a machine with room for three copies, GRAFT_MEMORY={math.ceil(size / GIGA)}"
+    raise ResourceError(what, ways if len(rows) > rows.shape[1] else more)
 
 
 def checked(features: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, Labels, Labels]:

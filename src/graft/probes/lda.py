@@ -15,11 +15,12 @@ from graft.gram import Gram
 from graft.probes._affine import Affine
 from graft.probes._choose import choose, drawn
 from graft.probes._data import Array, Labels
-from graft.rows import Rows
+from graft.rows import Rows, one_hot
 from graft.types import Probe
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0)  # of the way from the covariance within classes to its mean variance
 DEFAULT = 0.3  # where every class has one sample
+TIGHT = 1e-3  # of the variance that is within classes, below which float32 rounds too much of it
 MOST = 25_000  # of many samples, those of which a fifth is held out
 
 
@@ -75,11 +76,22 @@ def _fitted(z: Array, y: Labels, d: int, shrinkage: float | None) -> tuple[Array
 
 
 def _solve_many(gram: Gram, features: Tensor, y: Labels, shrinkage: float | None) -> tuple[Array, Array]:
-    total, warmth = _sums_of(gram.rows(features), y, int(y.max()) + 1, gram.matrix), 1.0
+    gram, total = _exact(gram, features, y)
+    warmth = 1.0
     if shrinkage is None:
         shrinkage, warmth = _chosen_of_many(gram, features, y, total)
     weight, bias = discriminant(total, features.shape[1], shrinkage)
     return weight * warmth, bias * warmth
+
+
+def _exact(gram: Gram, features: Tensor, y: Labels) -> tuple[Gram, Sums]:
+    """In float64, at the price of a second Gram matrix, where classes are so tight that little remains between sums."""
+    total = _sums_of(gram.rows(features), y, int(y.max()) + 1, gram.matrix)
+    whole = np.trace(gram.matrix)
+    if gram.dtype == torch.float64 or whole - (np.square(total.classes) / total.counts).sum() > TIGHT * whole:
+        return gram, total
+    gram = Gram.of(Rows(features, gram.mean, gram.deviation, torch.float64))
+    return gram, _sums_of(gram.rows(features), y, int(y.max()) + 1, gram.matrix)
 
 
 def _chosen_of_many(gram: Gram, features: Tensor, y: Labels, total: Sums) -> tuple[float, float]:
@@ -97,8 +109,8 @@ def _chosen_of_many(gram: Gram, features: Tensor, y: Labels, total: Sums) -> tup
 
 
 def _sums(z: Array, y: Labels, classes: int) -> Sums:
-    one_hot = np.eye(classes)[y]
-    return Sums(one_hot.sum(0)[:, None], one_hot.T @ z, z.T @ z)
+    members = one_hot(y, classes)
+    return Sums(members.sum(0)[:, None], members.T @ z, z.T @ z)
 
 
 def _sums_of(rows: Rows, y: Labels, classes: int, scatter: Array) -> Sums:
@@ -109,10 +121,9 @@ def _sums_of(rows: Rows, y: Labels, classes: int, scatter: Array) -> Sums:
 def discriminant(sums: Sums, d: int, shrinkage: float) -> tuple[Array, Array]:
     """Weights (K, p) and biases (K,) from sums of all classes. `d`: features, of which p directions may vary.
 
-    Where no class varies within itself, the variance of all samples takes its place.
+    Where no class varies within itself, the variance of all samples takes its place. UsageError for a shrinkage that
+    leaves a singular matrix.
     """
-    from scipy.linalg import cho_factor, cho_solve
-
     n, means = sums.counts.sum(), sums.classes / sums.counts
     covariance = (sums.scatter - sums.classes.T @ means) / n
     within, whole = np.trace(covariance) / d, np.trace(sums.scatter) / n / d
@@ -120,6 +131,16 @@ def discriminant(sums: Sums, d: int, shrinkage: float) -> tuple[Array, Array]:
         covariance, within = np.zeros_like(covariance), whole or 1.0
     covariance *= 1 - shrinkage
     covariance[np.diag_indices_from(covariance)] += shrinkage * within
-    factor = cho_factor(covariance.T, lower=True, overwrite_a=True, check_finite=False)  # as LAPACK stores it: no copy
-    weight = cho_solve(factor, means.T, check_finite=False).T
+    try:
+        weight = _solved(covariance, means)
+    except np.linalg.LinAlgError:
+        raise UsageError(f"shrinkage={shrinkage} is too small for these features", "leave it out") from None
     return weight, np.log(sums.counts[:, 0] / n) - (means * weight).sum(1) / 2
+
+
+def _solved(covariance: Array, means: Array) -> Array:
+    """means (K, p) times the inverse of (p, p), which is overwritten."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    factor = cho_factor(covariance.T, lower=True, overwrite_a=True, check_finite=False)  # as LAPACK stores it: no copy
+    return np.asarray(cho_solve(factor, means.T, check_finite=False).T)

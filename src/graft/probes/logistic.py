@@ -17,10 +17,9 @@ from graft.probes._data import Array, Labels, positive
 from graft.probes._softmax import Softmax, minimised
 from graft.types import Probe
 
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # many weak features ask for the least
 DEFAULT = 1e-2  # what few samples of wide, standardised features mostly come to
 PLAIN_GRID, PLAIN_DEFAULT = (0.1, 1.0, 10.0, 100.0), 1.0  # of features as they come: those of length 1 are small
-MANY_GRID = (1e-5, *GRID)  # many weak features ask for more
 CELLS = 1 << 26  # values of the samples, of many, on which C is chosen: 256 MB
 
 
@@ -59,7 +58,7 @@ def _chosen_of_many(gram: Gram, features: Tensor, y: Labels) -> tuple[float, tup
         asked = gram.rows(features[held])
         return np.concatenate([said.double().numpy() for _, said in asked.times(weight.T)]) + bias
 
-    c, _ = choose(y[few], MANY_GRID, DEFAULT, score, calibrate=False)
+    c, _ = choose(y[few], GRID, DEFAULT, score, calibrate=False)
     return c, found.get(c)
 
 

@@ -18,7 +18,7 @@ from graft.probes._data import Array, Labels
 from graft.types import Probe
 
 DEFAULT = 10.0  # where every class has one sample
-MOST = 50_000  # samples that a temperature, which is one number, is found on
+MOST, CELLS = 50_000, 1 << 23  # samples, and their scores, on which a temperature, one number, is found
 
 
 def ridge() -> Probe:
@@ -56,6 +56,7 @@ class _Many:
 def _warmed(fit: RidgeFit, y: Labels) -> tuple[Array, Array]:
     """The temperature is that of all other probes, which is smoothed: of few samples most are right when left out."""
     left = np.flatnonzero(np.bincount(y)[y] > 1)  # of a class with one sample, nothing is left when it is left out
-    left = left[:: -(-len(left) // MOST) or 1]
+    most = max(1000, min(MOST, CELLS // fit.scores.shape[1]))
+    left = left[:: -(-len(left) // most) or 1]
     warmth = temperature(fit.scores[left].astype(np.float64), y[left]) if len(left) else DEFAULT
     return fit.weight.T * warmth, fit.bias * warmth
