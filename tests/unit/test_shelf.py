@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from graft.shelf import Shelf, memory_budget, room
 
 
 def test_rows_lie_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_MEMORY", "0.000003")  # 3,221 bytes
+    monkeypatch.setattr("graft.shelf._in_memory", WeakIdKeyDictionary())  # what other tests still hold is not meant
     in_memory = room(10, (4,), torch.float32)
     assert in_memory is not None and room(1000, (4,), torch.float32) is None
     assert room(1000, (4,), torch.float32, scratch=tmp_path, disk=15_999) is None
@@ -52,3 +54,12 @@ def test_the_budget_is_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -
     assert 0 < memory_budget() < 1 << 50
     monkeypatch.setenv("GRAFT_MEMORY", "2")
     assert memory_budget() == 2 << 30
+
+
+def test_all_rows_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_MEMORY", "0.000003")  # 3,221 bytes
+    monkeypatch.setattr("graft.shelf._in_memory", WeakIdKeyDictionary())
+    first = room(500, (1,), torch.float32)
+    assert first is not None and room(500, (1,), torch.float32) is None
+    del first
+    assert room(500, (1,), torch.float32) is not None, "what nobody holds any more is free"
