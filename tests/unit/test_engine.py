@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import graft
 from graft import registry
 from graft.backbones._images import Images
 from graft.backbones.toy import toy
@@ -200,3 +202,17 @@ def test_wide_networks_run_in_small_batches() -> None:
     wide, y = prefix(nn.Conv2d(3, 4, 3, padding=1)), torch.randn(2, 3, 512, 512)
     sizes = [Engine().ready(trunk, lambda: Inputs(of), "k", 99).batch for trunk, of in ((small, x), (wide[0], y))]  # noqa: B023
     assert sizes == [64, 8]
+
+
+def test_the_default_where_the_processor_has_bf16(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole run, and what it says of one picture and of many: the same but for rounding."""
+    monkeypatch.chdir(flowers.parent)
+    asked = {"backbone": "toy", "strategy": "ridge"}
+    plainly = graft.fit("flowers", out="fp32", precision="fp32", **asked)
+    monkeypatch.setattr("graft.device.fast_bf16", lambda: True)
+    run = graft.fit("flowers", out="bf16", **asked)
+    assert abs(run["test"]["loss"]["value"] - plainly["test"]["loss"]["value"]) < 0.02
+    many = {row["path"]: row for row in graft.predict("bf16", "flowers")[0]}
+    (one,) = graft.predict("bf16", "flowers/rose/0.png")[0]
+    assert len(many) == 36 > FEW and abs(many["rose/0.png"]["probability"] - one["probability"]) < 0.01
+    assert graft.evaluate("bf16", "flowers")["scores"]["accuracy"]["value"] > 0.5
