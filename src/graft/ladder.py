@@ -31,7 +31,7 @@ from graft.trials import SCRATCH_PASSES, Way, batch_for, epochs_for
 from graft.types import Json
 
 EVERYWHERE = ("centroid", "knn", "ridge", "logistic")  # on every trunk; cheapest first, and so they win ties
-FAST, LARGE = ("centroid", "ridge"), 5_000  # what larger data get: the cost of the others grows too fast
+FAST, LARGE = ("centroid", "ridge", "logistic"), 5_000  # what larger data get: they read it block by block
 ON_THE_BEST = ("svm_linear", "forest", "svm_rbf")
 FINALISTS = 2  # trunks that are fine-tuned
 START = "start='ridge'"  # the closed form that heads begin as: LP-FT asks for a good one, not for the best
