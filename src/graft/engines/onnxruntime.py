@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,7 @@ def onnxruntime() -> Build:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtra(error.name or "onnxruntime", "onnx") from None
-
-    def build(prefix: Prefix, x: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Run:
-        return _build(library, prefix, x, mask, dtype)
-
-    return build
+    return partial(_build, library)
 
 
 def _build(library: Any, prefix: Prefix, x: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Run:

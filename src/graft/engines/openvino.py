@@ -7,6 +7,7 @@ in any process that has not imported OpenVINO before.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,11 +27,7 @@ def openvino() -> Build:
         import openvino as library
     except ImportError:
         raise MissingExtra("openvino", "openvino") from None
-
-    def build(prefix: Prefix, x: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Run:
-        return _build(library, prefix, x, mask, dtype)
-
-    return build
+    return partial(_build, library)
 
 
 def _build(library: Any, prefix: Prefix, x: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Run:
