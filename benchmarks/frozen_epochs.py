@@ -6,7 +6,8 @@ The plain loop is what tutorials write: every epoch sends every image through th
 mode and under no_grad. Both sides decode each image once, inside the clock; use the same uint8 pixels, channels_last
 layout, initial weights, order of samples, optimiser and rule for the best epoch; and score the valid part after each
 epoch. Graft starts with an empty cache and writes it to disk. Testing is outside the clock, by one same function.
-`graft fit` is the whole command: audit of the files, baselines, sealed test, run folder, reading it back.
+The plain loop is in float32; `-bf16` is Graft in bfloat16, its default where the processor has it. `graft fit` is the
+whole command: audit of the files, baselines, sealed test, run folder, reading it back.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from graft.data._audit import audit
 from graft.data._sniff import open_data
 from graft.data._split import split
 from graft.device import permutation, seeded
+from graft.engine import Engine
 from graft.features import Feed
 from graft.recipe import Recipe
 from graft.scoring import predict
@@ -63,6 +65,7 @@ class Case:
     last: int = 0
     epochs: int = 20
     goal: float | None = None  # how many times as fast as the plain loop it is to be
+    precision: str = "fp32"  # Graft's; the plain loop computes in float32
 
     @property
     def strategy(self) -> str:
@@ -73,12 +76,13 @@ class Case:
     def recipe(self, data: Path) -> Recipe:
         return Recipe(str(data), backbone=self.backbone, strategy=self.strategy, head=HEAD, optimizer="adam",
                       schedule="constant", weight_decay=0.0, batch_size=BATCH, clip=0.0, ema=0.0, augment="none",
-                      batchnorm="train", precision="fp32", device="cpu")  # fmt: skip
+                      batchnorm="train", precision=self.precision, device="cpu")  # fmt: skip
 
 
 def cases(data: Path) -> Iterator[Case]:
     random = "random, seed 0 (the published ones need a network): times are real, accuracies are of random features"
-    yield Case("vgg16", f"torchvision:vgg16(pretrained=False, size={NATIVE})", random, goal=25.0)
+    yield Case("vgg16", f"torchvision:vgg16(pretrained=False, size={NATIVE})", random)
+    yield Case("vgg16-bf16", f"torchvision:vgg16(pretrained=False, size={NATIVE})", random, goal=25.0, precision="bf16")
     yield Case("resnet18", "torchvision:resnet18(pretrained=False, size=96)", random, last=1, epochs=10, goal=2.0)
     file = data / "weights" / "resnet_cifar10_akamaster" / "resnet20-12fca82f.th"
     if file.is_file():
@@ -210,7 +214,8 @@ class Bench:
         self.model.requires_grad_(True).zero_grad()
 
     def _feed(self, name: str, cache: Cache | None = None) -> Feed:
-        return Feed(self.data.part(name), self.model.backbone, device=CPU, cache=cache)
+        engine = Engine.of(self.recipe)
+        return Feed(self.data.part(name), self.model.backbone, device=CPU, cache=cache, engine=engine)
 
     def _tested(self, seconds: float, cpu: float, scoring: float) -> Outcome:
         test = self._feed("test")
