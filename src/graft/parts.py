@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from graft import registry
 from graft.errors import UsageError
 from graft.nn import heads
+from graft.rows import threads_for
 from graft.types import Group, Model, Probe
 
 State = dict[str, Tensor]
@@ -75,7 +76,8 @@ def solver(model: Model, probe: str) -> Callable[[Tensor, Tensor], None]:
     _check_affine(fitter, probe)
 
     def solve(features: Tensor, targets: Tensor) -> None:
-        arrays = fitter.fit(features, targets, classes)
+        with threads_for(features.numel()):
+            arrays = fitter.fit(features, targets, classes)
         heads.set_affine(model.head, arrays["weight"], arrays["bias"])
 
     return solve

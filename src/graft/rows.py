@@ -10,6 +10,7 @@ Shapes: N rows, D features, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -123,6 +124,15 @@ def not_finite(features: Tensor) -> Labels:
         if not torch.isfinite(rows.sum(dtype=torch.float64)):
             found.append(at.start + (~torch.isfinite(rows).all(1)).nonzero().numpy()[:, 0])
     return np.concatenate(found)
+
+
+@contextmanager
+def threads_for(values: int) -> Iterator[None]:
+    """Linear algebra of few values on one thread: there, two that wait for each other take five times as long."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    with threadpool_limits(1, user_api="blas") if values < LARGE else nullcontext():
+        yield
 
 
 def large(features: Tensor) -> bool:

@@ -151,6 +151,7 @@ def ranked(trials: Trials, asked: Sequence[str], console: Console) -> list[Json]
 def _scores(trials: Trials, text: str) -> dict[str, Score]:
     """Every ranker that can be applied to this trunk."""
     from graft.evidence import Evidence
+    from graft.rows import threads_for
 
     trunk, rows = trials.trunk(text), _few(trials)
     features = trunk.view("pooled")[rows]
@@ -158,12 +159,13 @@ def _scores(trials: Trials, text: str) -> dict[str, Score]:
                         _source(trunk.backbone, features), trunk.backbone.info.parameters,
                         trunk.backbone.info.source_accuracy)  # fmt: skip
     found: dict[str, Score] = {}
-    for name in registry.names("ranker"):
-        try:
-            found[name] = registry.find("ranker", name)(evidence)
-        except DataError:
-            if name == "loo_ridge":
-                raise
+    with threads_for(features.numel()):
+        for name in registry.names("ranker"):
+            try:
+                found[name] = registry.find("ranker", name)(evidence)
+            except DataError:
+                if name == "loo_ridge":
+                    raise
     return found
 
 

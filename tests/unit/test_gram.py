@@ -219,3 +219,19 @@ def test_a_memory_map_is_read_where_it_lies(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     evidence = Evidence(mapped, np.arange(300) % 3, 3)
     assert logme(evidence).value == pytest.approx(logme(Evidence(x.numpy(), np.arange(300) % 3, 3)).value)
+
+
+def test_few_values_are_worked_on_by_one_thread() -> None:
+    from threadpoolctl import threadpool_info
+
+    from graft.rows import LARGE, threads_for
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    before = threads()
+    with threads_for(LARGE - 1):
+        assert threads() == {1}
+    with threads_for(LARGE):
+        assert threads() == before
+    assert threads() == before
