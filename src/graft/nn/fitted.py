@@ -27,7 +27,8 @@ class Fitted(nn.Module):
 
     def fit(self, features: Tensor, targets: Tensor) -> None:
         """(N, D) features and (N,) indices; the arrays come to the features' device. DataError as the probe says."""
-        with threads_for(features.numel()), warnings.catch_warnings():  # scikit-learn takes many classes of few samples for a regression
+        with threads_for(features.numel()), warnings.catch_warnings():
+            # scikit-learn takes many classes of few samples for a regression
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             arrays = self.probe.fit(features, targets, self.classes)
         self._replace({name: array.to(features.device) for name, array in arrays.items()})
