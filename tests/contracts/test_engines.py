@@ -110,7 +110,7 @@ def test_a_missing_library_is_named(engine: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_openvino_reports_to_nobody() -> None:
-    """Its converter opens a session with its makers' server if that part can be imported."""
+    """Its converter talks to its makers' server if that part can be imported."""
     pytest.importorskip("openvino")
     code = ("import sys; from graft.engines.openvino import openvino; openvino(); "
             "assert sys.modules['openvino_telemetry'] is None; import openvino.tools.ovc.telemetry_utils as t; "
