@@ -69,11 +69,16 @@ def seeded(*where: int | str, device: torch.device | None = None) -> Iterator[No
     """
     gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(seed_of(*where))
-        for gpu in gpus:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed_of(*where))
+        reseed(*where, device=device)
         yield
+
+
+def reseed(*where: int | str, device: torch.device | None = None) -> None:
+    """For a step inside of `seeded`: to save and restore the generators each time would cost more than the draws."""
+    torch.default_generator.manual_seed(seed_of(*where))
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed_of(*where))
 
 
 def permutation(size: int, *where: int | str) -> torch.Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from graft import augment, optim, order
 from graft.checkpoint import Checkpoints
-from graft.device import autocast, seed_of, seeded
+from graft.device import autocast, reseed, seeded
 from graft.errors import Interrupted, ResourceError
 from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
@@ -127,7 +127,7 @@ class PhaseRun:
     def _step(self, chunk: Sequence[Tensor]) -> None:
         """Forward and backward over the accumulated batches, then one step of the optimiser."""
         at, size = self.at, sum(len(rows) for rows in chunk)
-        _seed(self.recipe.seed, "step", at.phase, at.step, device=self.setting.train.device)  # dropout
+        reseed(self.recipe.seed, "step", at.phase, at.step, device=self.setting.train.device)  # dropout
         for rows in chunk:
             loss = self._loss(rows)
             value = loss.item()
@@ -250,11 +250,3 @@ def how_to_go_on(setting: Setting) -> str:
 def _rank(scores: Mapping[str, float], metric: str) -> tuple[float, float]:
     """On few validation samples many epochs have the same accuracy: then the lower loss is the better one."""
     return scores[metric], -scores.get("loss", 0.0)
-
-
-def _seed(*where: int | str, device: torch.device) -> None:
-    """As `seeded`, for a step inside it: to save and restore the generators would cost more than the draws."""
-    torch.default_generator.manual_seed(seed_of(*where))
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed_of(*where))

@@ -155,7 +155,7 @@ def one_hot(targets: Labels, classes: int, dtype: Any = np.float64) -> NDArray[A
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a @ b of two matrices of one type; float32 by oneDNN where this build of PyTorch has it, else by NumPy."""
-    fast = _onednn() if a.dtype == torch.float32 and len(a) and a.device.type == "cpu" else None
+    fast = onednn() if a.dtype == torch.float32 and len(a) and a.device.type == "cpu" else None
     if fast is None:
         return torch.from_numpy(a.numpy() @ b.numpy())
     dense = b.is_contiguous() or b.T.is_contiguous()
@@ -163,7 +163,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 @cache
-def _onednn() -> Callable[[Tensor, Tensor], Tensor] | None:
+def onednn() -> Callable[[Tensor, Tensor], Tensor] | None:
     """MKL is slow on AMD, and a tall product with few columns is slow in most libraries. The operator is private: it is
     taken only where it is there and its answer is right."""
     a, b = torch.linspace(-1, 1, 40 * 33).view(40, 33), torch.linspace(2, -1, 7 * 33).view(7, 33)

@@ -14,8 +14,9 @@ from graft import registry
 from graft.backbones._images import Images
 from graft.backbones.toy import toy
 from graft.engine import FEW, Engine
-from graft.engines._prepared import FastLinear, fold, prepared, usable
+from graft.engines._prepared import FastLinear, fold, prepared
 from graft.prefix import Prefix, Run, widest
+from graft.rows import onednn
 from graft.spec import Spec
 from graft.types import Backbone, Features, Info, Inputs
 
@@ -92,7 +93,7 @@ def test_linear_layers_by_another_library_give_the_same() -> None:
     fast = FastLinear(40, 30)
     fast.load_state_dict(layer.state_dict())
     x = torch.randn(2, 7, 40)
-    if usable():
+    if onednn() is not None:
         assert torch.allclose(fast.requires_grad_(False)(x), layer(x), atol=1e-5)
     assert torch.allclose(fast(x.bfloat16().float()), layer(x), atol=1e-1)
 

@@ -198,7 +198,7 @@ def test_the_product_is_right_with_and_without_the_private_operator(
     dtype: torch.dtype, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        monkeypatch.setattr(rows, "_onednn", lambda: None)
+        monkeypatch.setattr(rows, "onednn", lambda: None)
     a, b = made(50, 20).to(dtype), made(30, 20, seed=2).to(dtype)
     expected = a.double() @ b.double().T
     torch.testing.assert_close(rows.product(a, b.T).double(), expected, rtol=1e-4, atol=1e-3)
@@ -207,10 +207,10 @@ def test_the_product_is_right_with_and_without_the_private_operator(
 
 
 def test_a_build_without_the_private_operator_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows._onednn.cache_clear()
+    rows.onednn.cache_clear()
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *_: torch.zeros(40, 7), raising=False)
-    assert rows._onednn() is None  # it is there, and wrong
-    rows._onednn.cache_clear()
+    assert rows.onednn() is None  # it is there, and wrong
+    rows.onednn.cache_clear()
 
 
 def test_a_memory_map_is_read_where_it_lies(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from graft.prefix import Prefix
+from graft.rows import onednn
 
 
 def prepared(prefix: Prefix, x: Tensor, mask: Tensor | None, dtype: torch.dtype, *, linear: bool = True) -> Prefix:
@@ -81,7 +82,7 @@ def _replace(root: nn.Module, old: nn.Module | None, new: nn.Module) -> None:
 class FastLinear(nn.Linear):
     """The same product by oneDNN, which is twice as fast as PyTorch's own in float32 on processors of AMD.
 
-    PyTorch has no public way to it, so the private one is used where `usable` has found it.
+    PyTorch has no public way to it, so the private one is used where `rows.onednn` has found it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,18 +91,9 @@ class FastLinear(nn.Linear):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
 
-def usable() -> bool:
-    try:
-        x, weight, bias = torch.ones(2, 3), torch.eye(4, 3), torch.ones(4)
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return torch.allclose(out, F.linear(x, weight, bias))
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-
-
 def _fast_linear(prefix: Prefix, dtype: torch.dtype) -> None:
     """Only layers of that very type: what others do in their own forward stays."""
-    if dtype is not torch.float32 or not usable():
+    if dtype is not torch.float32 or onednn() is None:
         return
     for module in prefix.modules():
         if type(module) is nn.Linear:
