@@ -1,4 +1,4 @@
-"""A data set as its preprocessing keeps it, uint8 pictures or tokens: each sample is decoded once, ahead of its use."""
+"""A data set as its preprocessing keeps it, uint8 pictures, tokens or waves: each is decoded once, ahead of its use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graft.cache import Cache
 from graft.errors import DataError
-from graft.shelf import Shelf, Some, room
+from graft.shelf import Shelf, Some, memory_budget, room
 from graft.types import Dataset, Preprocess, Raw, UnreadableSample
 
 
@@ -25,23 +25,25 @@ def _pool() -> ThreadPoolExecutor:
 
 @dataclass
 class _Store:
-    """What is decoded, shared by all parts of a canvas. `kept` is a list for texts, None while nothing is known."""
+    """What is decoded, shared by all parts of a canvas. `kept` is a list for texts and sounds, which know their length
+    when they are decoded, and None while nothing is known. `sizes` (N,) are positions, 0 where not known yet."""
 
     done: Tensor
+    sizes: Tensor
     kept: Shelf | list[Tensor] | None = None
     too_large: bool = False
+    bytes: int = 0  # of what the list holds
     coming: dict[int, Future[Tensor]] = field(default_factory=dict)
 
 
 @final
 class Canvas:
-    """Samples (N,) by row: images (B, 3, R, R) uint8, or texts as B tensors (T_i, 4)."""
+    """Samples (N,) by row: images (B, 3, R, R) uint8, or B tensors: texts (T_i, 4), sounds (n_i,)."""
 
     def __init__(self, dataset: Dataset, preprocess: Preprocess, cache: Cache | None = None) -> None:
         self.dataset, self.preprocess, self.cache = dataset, preprocess, cache
         self.at = torch.arange(len(dataset))  # of this canvas's rows in the store
-        self.store = _Store(torch.zeros(len(dataset), dtype=torch.bool))
-        self._sizes: Tensor | None = None
+        self.store = _Store(torch.zeros(len(dataset), dtype=torch.bool), torch.zeros(len(dataset), dtype=torch.long))
 
     def part(self, rows: Tensor, dataset: Dataset) -> Canvas:
         """The rows of `dataset`, which are some (n,) of this canvas; what one of the two decodes the other one has."""
@@ -50,12 +52,12 @@ class Canvas:
         return made
 
     def sizes(self) -> Tensor | None:
-        """(N,) lengths of the samples; None where all are equal."""
+        """(N,) positions of the samples; None where all are equal."""
         if not self.preprocess.ragged or not len(self.at):
             return None
-        if self._sizes is None:
-            self._sizes = torch.tensor([len(one) for one in self.take(torch.arange(len(self.at)))])
-        return self._sizes
+        for rows in (self.store.sizes[self.at] == 0).nonzero()[:, 0].split(256):
+            self.take(rows)
+        return self.store.sizes[self.at]
 
     @torch.inference_mode(False)  # what is kept is filled again later, by training as by prediction
     def take(self, rows: Tensor) -> Some:
@@ -65,14 +67,29 @@ class Canvas:
             self._begin(int(rows[0]))
         missing = rows if store.too_large else rows[~store.done[places]]
         found = self._decoded(missing)
+        if self.preprocess.ragged:
+            return self._ragged(rows, dict(zip(missing.tolist(), found, strict=True)))
         if store.too_large:
             return _planes(torch.stack([_pixels(one) for one in found]))
         for place, one in zip(self.at[missing].tolist(), found, strict=True):
             _put(store, place, one)
-        if isinstance(store.kept, list):
-            return [store.kept[place] for place in places.tolist()]
         assert store.kept is not None, "made by _begin"
         return _planes(store.kept.flat.index_select(0, places))
+
+    def _ragged(self, rows: Tensor, found: dict[int, Tensor]) -> list[Tensor]:
+        """What was decoded now, and what is kept; one that is too much for the memory empties it."""
+        store, kept = self.store, self.store.kept
+        for row, one in found.items():
+            place = int(self.at[row])
+            store.sizes[place] = self.preprocess.positions(one)
+            if isinstance(kept, list) and not store.done[place]:
+                store.bytes += one.nbytes
+                _put(store, place, one)
+        taken = [found[row] if row in found else kept[place]  # type: ignore[index]
+                 for row, place in zip(rows.tolist(), self.at[rows].tolist(), strict=True)]  # fmt: skip
+        if store.bytes > memory_budget():
+            store.kept, store.too_large, store.bytes = None, True, 0
+        return taken
 
     def ahead(self, rows: Tensor) -> None:
         """Begin to decode in the background what will be asked for next."""
@@ -96,14 +113,16 @@ class Canvas:
             return
         if self.store.kept is None and not self.store.too_large:
             self._begin(0)
-        for rows in torch.arange(len(self.at)).split(256) if not self.store.too_large else ():
-            self.take(rows)
+        for rows in torch.arange(len(self.at)).split(256):
+            if not self.store.too_large:
+                self.take(rows)
 
     def _begin(self, row: int) -> None:
         """The first sample tells the size of all."""
         store, first = self.store, self._decoded(torch.tensor([row]))[0]
         if self.preprocess.ragged:
-            store.kept = [first] * len(store.done)
+            store.kept, store.bytes = [first] * len(store.done), first.nbytes
+            store.sizes[int(self.at[row])] = self.preprocess.positions(first)
         else:
             where = (None, 0) if self.cache is None else (self.cache.folder, self.cache.budget)
             store.kept = room(len(store.done), _pixels(first).shape, first.dtype, scratch=where[0], disk=where[1])
@@ -114,7 +133,11 @@ class Canvas:
     def _decoded(self, rows: Tensor) -> list[Tensor]:
         """In order; those that are on their way are waited for."""
         if self.preprocess.ragged:
-            return self.preprocess.samples([self._load(row) for row in rows.tolist()])
+            raws = [self._load(row) for row in rows.tolist()]
+            try:
+                return self.preprocess.samples(raws)
+            except UnreadableSample:  # a sound is read only now; which one it was, one by one says
+                return [self._one(row) for row in rows.tolist()]
         coming, pairs = self.store.coming, list(zip(self.at[rows].tolist(), rows.tolist(), strict=True))
         waiting = [coming.get(place) or _pool().submit(self._one, row) for place, row in pairs]
         for place, _ in pairs:
@@ -122,15 +145,21 @@ class Canvas:
         return [one.result() for one in waiting]
 
     def _one(self, row: int) -> Tensor:
-        return self.preprocess.sample(self._load(row))
+        raw = self._load(row)
+        try:
+            return self.preprocess.sample(raw)
+        except UnreadableSample as error:
+            raise self._gone(row, error) from None
 
     def _load(self, row: int) -> Raw:
-        sample = self.dataset.samples[row]
         try:
-            return self.dataset.load(sample)
+            return self.dataset.load(self.dataset.samples[row])
         except UnreadableSample as error:
-            what = f"{sample.key} could be read before, and cannot be read any more: {error}"
-            raise DataError(what, "run it again: the file will be listed, and left out") from None
+            raise self._gone(row, error) from None
+
+    def _gone(self, row: int, error: UnreadableSample) -> DataError:
+        what = f"{self.dataset.samples[row].key} could be read before, and cannot be read any more: {error}"
+        return DataError(what, "run it again: the file will be listed, and left out")
 
 
 def _pixels(image: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ class Feed:
         frame = self._inputs(rows, PLAIN)
         x = pad_sequence(found, batch_first=True).to(self.device).float()
         missing = frame.x.shape[1] - x.shape[1]  # windows are of one length
-        return frame._replace(x=torch.nn.functional.pad(x, (0, 0, 0, missing)))
+        return frame._replace(x=torch.nn.functional.pad(x, (*(0, 0) * (x.ndim - 2), 0, missing)))
 
     def ahead(self, rows: Tensor, boundary: int) -> None:
         """Begin to decode what `batch` will be asked for next, if it will not find it kept."""
@@ -166,8 +166,10 @@ class Feed:
     # ----------------------------------------------------------------------------------------------- what is behind
 
     def _view(self, epoch: int, boundary: int) -> int:
-        """A new view each epoch for an unfrozen trunk; a frozen prefix takes turns at those it keeps, or has one."""
-        if self.augment is None or (boundary and not self.views):
+        """A new view each epoch for an unfrozen trunk; a frozen prefix takes turns at those it keeps, or has one. What
+        is kept of sequences has their own length, which that of a view may not be."""
+        lengths = self.canvas.preprocess.ragged and not self._pooled(boundary)
+        if self.augment is None or (boundary and (lengths or not self.views)):
             return PLAIN
         return epoch % self.views if boundary else epoch
 

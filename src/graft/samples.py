@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Raw = Any  # one decoded sample: an upright RGB PIL image, a Text; later a waveform
+Raw = Any  # one sample as its reader gives it: an upright RGB PIL image, a Text, a Sound
 Json = dict[str, Any]
 Corpus = Callable[[], Iterable[Raw]]  # the training samples, for a trunk that makes its vocabulary from them
 
@@ -25,6 +27,25 @@ class Text(NamedTuple):
     words: tuple[str, ...] | None = None
 
 
+@final
+@dataclass(frozen=True)
+class Sound:
+    """A sound that lies where it was found: what it is, and how to read a stretch of it.
+
+    `read(start, stop)` gives the frames [start, stop) as (n,) float32, the mean of all channels. It raises
+    UnreadableSample.
+    """
+
+    rate: int  # frames in a second (Hz)
+    frames: int  # that are there, whatever the header says
+    channels: int
+    read: Callable[[int, int], NDArray[np.float32]]
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
 class Answers(NamedTuple):
     """What may be said to a question: texts and where each starts in the passage. None at all: unanswerable.
 
@@ -35,7 +56,7 @@ class Answers(NamedTuple):
     starts: tuple[int, ...]
 
 
-Label = str | float | tuple[str, ...] | Answers  # a class; a number; labels, or the tags of words; answers
+Label = str | float | tuple[str, ...] | Answers  # a class or a transcript; a number; labels, or tags of words; answers
 
 
 @dataclass(frozen=True)
@@ -71,14 +92,15 @@ class Dataset:
     """Samples and how to read one. `load(sample)` raises UnreadableSample with a reason, and never guesses."""
 
     name: str
-    modality: str  # "image", "text"
+    modality: str  # "image", "text", "audio"
     samples: tuple[Sample, ...]
-    classes: tuple[str, ...]  # in the order of the label indices; none where labels are numbers or answers
+    classes: tuple[str, ...]  # in the order of the label indices; none of numbers, answers; of transcripts their symbols
     load: Callable[[Sample], Raw]
     read_bytes: Callable[[Sample], bytes]  # what the content hash covers
     issues: tuple[Issue, ...] = ()
     root: str = ""
-    kind: str = "class"  # of labels: "class", "labels" (several), "number", "tags" (of words), "answers", "none"
+    kind: str = "class"  # of labels: "class", "labels" (several), "number", "tags" (of words), "answers", "transcript",
+    # "none"
 
     def __len__(self) -> int:
         return len(self.samples)

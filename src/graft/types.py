@@ -21,6 +21,7 @@ from graft.samples import Json as Json
 from graft.samples import Label as Label
 from graft.samples import Raw as Raw
 from graft.samples import Sample as Sample
+from graft.samples import Sound as Sound
 from graft.samples import Text as Text
 from graft.samples import UnreadableSample as UnreadableSample
 from graft.spec import Spec
@@ -32,12 +33,15 @@ class Inputs(NamedTuple):
     """What stages hand on: a tensor and, for sequences, which positions are real and where they come from.
 
     `places` (B, T, 2): the units of the sample [start, end) that a token stands for: characters of a text (of its
-    pair, if it has one), or words where it comes in words; -1 for padding, special tokens and the other text of a pair.
+    pair, if it has one), or words where it comes in words; -1 for padding, special tokens and the other text of a pair;
+    of a sound in windows, the frames of its wave.
+    `truth` (B, T, ...): what a view has hidden of `x` and a task is to guess, nan where nothing is hidden.
     """
 
     x: Tensor
     mask: Tensor | None = None
     places: Tensor | None = None
+    truth: Tensor | None = None
 
 
 class Features(NamedTuple):
@@ -48,6 +52,7 @@ class Features(NamedTuple):
     maps: tuple[Tensor, ...] = ()  # (B, C, H, W) each, fine to coarse
     mask: Tensor | None = None  # (B, T), True where real
     places: Tensor | None = None  # (B, T, 2), as in Inputs
+    truth: Tensor | None = None  # (B, T, ...), as in Inputs
 
 
 class Preprocess(Protocol):
@@ -56,7 +61,7 @@ class Preprocess(Protocol):
     `sample` is deterministic and compact (uint8 pixels): it runs once and may be cached. `batch` is what differs
     between training and prediction: it crops (or augments) and normalises.
 
-    Where samples are `ragged`, such as texts, each has a length of its own, and a batch is a list of them.
+    Where samples are `ragged`, such as texts and sounds, each has a length of its own, and a batch is a list of them.
     """
 
     @property
@@ -67,15 +72,31 @@ class Preprocess(Protocol):
         ...
 
     def batch(self, samples: Any, augment: Any = None, seeds: Sequence[int] = ()) -> Inputs: ...
+    def positions(self, sample: Tensor) -> int:
+        """How many positions (tokens, frames, windows) a ragged sample takes in a batch of its own."""
+        ...
+
     def json(self) -> Json:
         """All that is needed to build it again; part of every cache key."""
         ...
 
 
 class Augment(Protocol):
-    """A random view of one sample, fixed by `seed`: (3, R, R) uint8 -> (3, size, size) uint8."""
+    """A random view of one picture, fixed by `seed`: (3, R, R) uint8 -> (3, size, size) uint8."""
 
     def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor: ...
+
+
+class SoundView(Protocol):
+    """A random view of one sound, fixed by `seed`, made in two places: of its wave, and of its spectrogram."""
+
+    def wave(self, wave: Tensor, rate: int, seed: int) -> Tensor:
+        """(n,) float32 at `rate` Hz -> the same, perhaps of another length."""
+        ...
+
+    def spectrogram(self, mel: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+        """(T, F) -> what the network sees of it, (T, F); and what was hidden to be guessed, nan elsewhere, or None."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -129,8 +150,8 @@ class Backbone(nn.Module):
 
     @staticmethod
     def encode_one(stage: nn.Module, inputs: Inputs) -> Inputs:
-        x, mask, places = inputs
-        return Inputs(stage(x) if mask is None else stage(x, mask), mask, places)
+        x, mask = inputs.x, inputs.mask
+        return inputs._replace(x=stage(x) if mask is None else stage(x, mask))
 
     def forward(self, inputs: Inputs, start: int = 0) -> Features:
         return self.readout(self.encode(inputs, start))
@@ -192,7 +213,7 @@ class Task(Protocol):
     kind: str  # of the labels that it takes, as a data set names them
     metric: str  # the one that selects; higher is better
     needs: str  # the view its head takes: "pooled", "tokens" or "maps"; only "pooled" can be kept small
-    view: Any  # an Augment that belongs to the task, in training and in scoring: hidden words; None: no such
+    view: Any  # a view that belongs to the task, in training and in scoring: hidden words; None: no such
 
     def targets(self, dataset: Dataset) -> Targets:
         """What `loss` and `score` compare with, for each sample of the data set."""

@@ -57,7 +57,7 @@ class Pooling:
         self.mode, self.normalize, self.length = mode, normalize, length
 
     def __call__(self, inputs: Inputs) -> Features:
-        x, mask, places = inputs
+        x, mask, places = inputs.x, inputs.mask, inputs.places
         seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         pooled = self._pooled(x, seen)
         if self.normalize:

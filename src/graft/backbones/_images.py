@@ -81,6 +81,9 @@ class Images:
         offset = round((canvas.shape[-1] - self.size) / 2)
         return canvas[..., offset : offset + self.size, offset : offset + self.size]
 
+    def positions(self, sample: Tensor) -> int:
+        return 1
+
     def json(self) -> Json:
         return {"kind": "images", **asdict(self)}
 

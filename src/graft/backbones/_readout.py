@@ -25,4 +25,5 @@ def mean_token(inputs: Inputs) -> Features:
     if inputs.mask is None:
         return Features(pooled=inputs.x.mean(1), tokens=inputs.x)
     weight = inputs.mask.to(inputs.x.dtype).unsqueeze(-1)
-    return Features((inputs.x * weight).sum(1) / weight.sum(1).clamp(min=1), inputs.x, (), inputs.mask)
+    pooled = (inputs.x * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return Features(pooled, inputs.x, (), inputs.mask, inputs.places, inputs.truth)

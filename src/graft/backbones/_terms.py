@@ -50,6 +50,9 @@ class Terms:
         x = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
         return Inputs(x, torch.arange(x.shape[1]) < sizes[:, None])
 
+    def positions(self, sample: Tensor) -> int:
+        return len(sample)
+
     def json(self) -> Json:
         return {"kind": "terms", "terms": list(self.terms), "idf": list(self.idf), "ngrams": self.ngrams}
 

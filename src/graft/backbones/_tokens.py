@@ -83,6 +83,9 @@ class Tokens:
         joined = raw.text + (raw.pair or "")
         return self.long == "truncate" and not (joined.isascii() and len(joined) <= self.length - SPECIAL)
 
+    def positions(self, sample: Tensor) -> int:
+        return len(sample)
+
     def json(self) -> Json:
         return {"kind": "tokens", "tokenizer": self.tokenizer, "length": self.length, "pad": self.pad,
                 "mask": self.mask, "long": self.long}  # fmt: skip

@@ -119,6 +119,9 @@ class Words:
         """Of a word as a whole; 0 if the vocabulary has none such."""
         return self._index.get(plain(word)) or self._index.get(folded(word), NONE)
 
+    def positions(self, sample: Tensor) -> int:
+        return len(sample)
+
     def json(self) -> Json:
         return {"kind": "words", "words": list(self.words), "length": self.length}
 
