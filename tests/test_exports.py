@@ -13,7 +13,7 @@ import pytest
 import graft
 from graft import errors
 
-SAID = {"compare", "rank", "fit", "pretrain", "predict", "evaluate", "Recipe"}
+SAID = {"adapt", "compare", "rank", "fit", "pretrain", "predict", "evaluate", "Recipe"}
 HEAVY = "{'torch', 'torchvision', 'sklearn', 'numpy', 'PIL', 'timm', 'transformers'}"
 
 

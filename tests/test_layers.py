@@ -13,11 +13,13 @@ SRC = Path(__file__).parents[1] / "src" / "graft"
 LAYERS = (
     {"spec", "errors", "recipe", "samples", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
-    | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"},
-    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines"},
+    | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"}
+    | {"augment_sound", "masking_sound", "transcripts"},
+    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"},
     {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
-    | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"},
+    | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"}
+    | {"seen", "groups", "left_out", "adapting", "adapted"},
     {"api"},
     {"cli"},
 )

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graft.api import adapt as adapt
     from graft.api import compare as compare
     from graft.api import evaluate as evaluate
     from graft.api import fit as fit
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from graft.recipe import Recipe as Recipe
 
 _HOME = {
-    "api": ("compare", "evaluate", "fit", "predict", "pretrain", "rank"),
+    "api": ("adapt", "compare", "evaluate", "fit", "predict", "pretrain", "rank"),
     "errors": ("DataError", "GraftError", "IntegrityError", "Interrupted", "MissingExtra", "QualityError",
                "ResourceError", "UsageError"),
     "recipe": ("Recipe",),

@@ -1,4 +1,4 @@
-"""The verbs: fit, rank, compare, pretrain, predict, evaluate. The command line has the same names and arguments.
+"""The verbs: fit, rank, compare, pretrain, predict, evaluate, adapt. The command line has the same names and arguments.
 
 What only training needs is imported by the verbs that train: `predict` answers in the time that torch takes to load.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft import build, run, zoo
+from graft import build, run, seen, zoo
 from graft.console import Console
 from graft.data._audit import unreadable
 from graft.data._sniff import with_columns, without_options
@@ -19,7 +19,7 @@ from graft.engine import Engine
 from graft.errors import DataError, UsageError
 from graft.features import Feed
 from graft.intake import for_evaluation, for_prediction, pool_of
-from graft.planning import PRETRAIN, is_text, of_words, plan, recipe_of
+from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict as predict_rows
@@ -153,17 +153,19 @@ def pretrain(
 ) -> Json:
     """Train a trunk by the same loop, without anything to transfer it to yet; `options` are those of `fit`.
 
-    Of images: from random weights, and it is written beside the run as trunk.safetensors + .json. Of texts: by guessing
-    hidden words (labels are ignored), from random weights or, with a `backbone` that has some, from its own. Every run
-    is a trunk, too: trained:<its folder>. Raises what `fit` raises.
+    Of images and of sounds with labels: from random weights, and it is written beside the run as trunk.safetensors +
+    .json. Of texts: by guessing hidden words (labels are ignored), from random weights or, with a `backbone` that has
+    some, from its own; of sounds without labels by guessing hidden frames. Every run is a trunk, too: trained:<its
+    folder>. Raises what `fit` raises.
     """
     from graft.pretrained import export_trunk
 
     data = with_columns(data, text=text, label=label, pair=pair)
     said = {key: value for key, value in options.items() if value is not None}
-    if is_text(data, said):
+    kind = modality(data, said)
+    if kind == "text":
         return fit(data, controls=False, **of_words(said))
-    said = {**PRETRAIN, **said}
+    said = {**(of_sounds(data) if kind == "audio" else PRETRAIN), **said}
     said["backbone"] = str(parse(str(said["backbone"])).with_options(pretrained=False))
     result = fit(data, controls=False, **said)
     if not (Path(result["run"]) / "trunk.json").exists():
@@ -198,29 +200,88 @@ def evaluate(
     text: str | None = None,
     label: str | None = None,
     pair: str | None = None,
+    by: str | None = None,
+    leave_out: str | None = None,
     device: str = "auto",
+    console: Console | None = None,
 ) -> Json:
-    """Figures with intervals of a run on labelled data; what these share with the run's own data is said."""
+    """Figures with intervals of a run on labelled data; what these share with the run's own data is said.
+
+    `by` names a column of groups, such as speakers ("group": the one that the reader finds): "groups" are then the
+    figures of each, their mean and the worst. `leave_out` names one, too, and is no question to the model: its recipe
+    is fitted anew to all groups but one, for each of them, and scored on that one.
+    Raises UsageError, DataError, IntegrityError.
+    """
+    from graft import groups
     from graft.job import figures_json
 
-    loaded = run.load(Path(folder))
     data = with_columns(data, text=text, label=label, pair=pair)
+    if leave_out is not None:
+        return _left_out(Path(folder), data, leave_out, by, device, console)
+    data = groups.with_group(data, by) if by else data
+    loaded = run.load(Path(folder))
     dataset = for_evaluation(data, loaded)
-    seen = _seen_before(loaded.folder, dataset)
+    found = groups.grouped(data, dataset, by, "--by") if by else None
+    known = seen.before(loaded.folder, dataset)
     (predictions, words), targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
     scores, report = loaded.task.measure(predictions, targets), loaded.task.report(predictions, targets)
-    if "test" in seen:  # only now: what fails before shows nobody anything
+    divided = {"groups": groups.by_group(loaded.task, predictions, targets, found)} if found else {}
+    if "test" in known:  # only now: what fails before shows nobody anything
         run.open_sealed(loaded.folder, f"graft evaluate {data}")
-    issues = [*dataset.issues, *_seen_issues(seen), *words]
+    issues = [*dataset.issues, *seen.issues(known), *words, *(found.issues() if found else ())]
     return {
         "run": str(folder),
         "data": data,
         "samples": len(dataset),
         "scores": figures_json(scores),
-        "seen_before": {name: len(keys) for name, keys in seen.items()},
+        **divided,
+        "seen_before": {name: len(keys) for name, keys in known.items()},
         "report": report,
         "issues": [issue.json() for issue in issues],
     }
+
+
+def _left_out(folder: Path, data: str, column: str, by: str | None, device: str, console: Console | None) -> Json:
+    """The recipe of a run on each group that it was not fitted to."""
+    from graft.left_out import leave_one_out
+
+    if by is not None:
+        raise UsageError("--by is about the run's model, and --leave-out fits others", f"leave out --by {by}")
+    found = leave_one_out(folder, data, column, console=console, device=device)
+    way = found.pop("ways")[0]
+    return {"run": str(folder), **found, "way": way["way"], "scores": way["scores"], "left_out": column,
+            "groups": {name: way[name] for name in ("column", "metric", "groups", "mean", "worst")},
+            "seconds": way["seconds"]}  # fmt: skip
+
+
+def adapt(
+    folder: str | Path,
+    data: str,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+    method: str = "adabn",
+    out: str | None = None,
+    device: str = "auto",
+    console: Console | None = None,
+) -> Json:
+    """Adapt a finished run to another domain, such as a new speaker; the result is a run of its own, in `out`.
+
+    `method`: adabn (BatchNorm statistics of the new samples, without labels), tune or refit (labelled samples), with
+    options: "tune(epochs=20, lr=1e-4)". Where there are labels, the run is scored before and after on samples whose
+    labels were not used, with the paired difference. Raises UsageError, DataError, IntegrityError.
+    """
+    from graft.adapting import Adaptation, asked_for
+
+    asked, loaded = asked_for(method), run.load(Path(folder))
+    data = with_columns(data, text=text, label=label, pair=pair)
+    made = _claim(replace(loaded.recipe, data=data), out, resume=False)
+    try:
+        with run.locked(made):
+            return Adaptation(loaded, data, asked, made, console or Console(quiet=True), device).go()
+    finally:
+        run.drop_if_empty(made)
 
 
 # ------------------------------------------------------------------------------------------------------ the run folder
@@ -264,21 +325,3 @@ def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Pre
     feed = Feed(dataset, model.backbone, device=where, augment=view, needs=needs, targets=(), engine=engine, keep=False)
     said = predict_rows(model, loaded.task, feed, 0 if view else len(model.backbone.stages))
     return said, [Issue("engine", "note", word) for word in words]
-
-
-def _seen_before(folder: Path, dataset: Dataset) -> dict[str, list[str]]:
-    """Names of the samples whose content the run had, by its own split."""
-    parts = {line["sha256"]: line["split"] for line in run.splits(folder)}
-    seen: dict[str, list[str]] = {}
-    for sample in dataset.samples:
-        if sample.digest in parts:
-            seen.setdefault(parts[sample.digest], []).append(sample.key)
-    return seen
-
-
-def _seen_issues(seen: dict[str, list[str]]) -> list[Issue]:
-    words = {"train": "the run was trained on these samples: the score is too high",
-             "valid": "the run was chosen by these samples: the score is somewhat too high",
-             "test": "these samples are the run's sealed test part, now opened once more"}  # fmt: skip
-    return [Issue("seen-before", "note" if name == "test" else "warning", words[name], tuple(keys))
-            for name, keys in seen.items()]  # fmt: skip

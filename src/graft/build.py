@@ -14,8 +14,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
-from graft import augment, registry
+from graft import augment, augment_sound, registry
+from graft.backbones._sounds import Sounds
 from graft.backbones._terms import Terms
 from graft.backbones._tokens import Tokens
 from graft.device import seeded
@@ -24,11 +26,14 @@ from graft.nn.fitted import Fitted
 from graft.nn.tied import Tied
 from graft.recipe import AUTO
 from graft.spec import Spec, parse
-from graft.types import Backbone, Corpus, Dataset, Flow, Model, Phase, Raw, Recipe, Task
+from graft.types import Backbone, Corpus, Dataset, Flow, Model, Phase, Preprocess, Raw, Recipe, Task
 
 TASKS = {"class": "classification", "labels": "multilabel", "number": "regression", "tags": "token_classification",
-         "answers": "question_answering", "none": "mlm"}  # fmt: skip
+         "answers": "question_answering", "transcript": "ctc", "none": "mlm"}  # fmt: skip
+UNLABELLED = {"text": "mlm", "audio": "masked_spectrogram"}  # what a trunk is pretrained by, without labels
+ANY = ("O", "B-a")  # classes that every task takes, that of tags too
 GENERAL = ("head", "loss", "label_smoothing", "class_weights")  # fields of a recipe that are options of tasks
+SPEECH = "cnn_tdnn"  # Graft's own trunk that hands on frames
 MOST = 1e30  # the largest number that is learned: what is kept is float32
 
 
@@ -59,13 +64,28 @@ def suited(backbone: Backbone, task: Task) -> Backbone:
     Raises UsageError for a trunk that knows no order of words.
     """
     made = backbone.preprocess
-    if task.needs != "tokens" or not isinstance(made, Tokens | Terms):
+    if task.needs != "tokens" or not isinstance(made, Tokens | Terms | Sounds):
         return backbone
+    if isinstance(made, Sounds):
+        return _hearing_all(backbone, made)
     if isinstance(made, Terms):
         what = f"{backbone.info.source} says nothing of single words, which is what the task asks for"
         raise UsageError(what, "choose another trunk: --backbone minilm, lstm or vectors")
-    windows = replace(made, long="windows")
-    return Backbone(backbone.info, list(backbone.stages), windows, backbone.readout, backbone.heads)
+    return _reading(backbone, replace(made, long="windows"))
+
+
+def _hearing_all(backbone: Backbone, made: Sounds) -> Backbone:
+    """No moment of a sound may be left out. Raises UsageError for a trunk that hands on no frames, seen on silence."""
+    with torch.inference_mode():
+        tokens = backbone.eval()(made.batch([torch.zeros(made.rate)])).tokens
+    if tokens is None:
+        what = f"{backbone.info.source} says nothing of single moments of a sound, which is what the task asks for"
+        raise UsageError(what, f"choose another trunk: --backbone {SPEECH}, or transformers:<a wav2vec2>")
+    return _reading(backbone, replace(made, heard=None))
+
+
+def _reading(backbone: Backbone, preprocess: Preprocess) -> Backbone:
+    return Backbone(backbone.info, list(backbone.stages), preprocess, backbone.readout, backbone.heads)
 
 
 def task(
@@ -73,10 +93,11 @@ def task(
     classes: tuple[str, ...],
     counts: tuple[int, ...] | None = None,
     scale: tuple[float, float] | None = None,
+    texts: tuple[str, ...] | None = None,
 ) -> Task:
     """The recipe's general options as far as they were said, then the task's own. `counts` are the training samples of
-    each class, `scale` the mean and deviation of training labels that are numbers. Raises UsageError for an option that
-    the task does not have."""
+    each class, `scale` the mean and deviation of training labels that are numbers, `texts` training transcripts. Raises
+    UsageError for an option that the task does not have."""
     asked = parse(recipe.task)
     function = registry.find("task", asked.name)
     known = inspect.signature(function).parameters
@@ -84,9 +105,14 @@ def task(
     said = {key: getattr(recipe, key) for key in GENERAL if getattr(recipe, key) != defaults[key]}
     for key in [key for key in said if key not in known]:
         raise UsageError(f"{asked.name} has no {key}", f"leave --{key.replace('_', '-')} out")
-    facts = {"counts": counts, "scale": scale}
+    facts = {"counts": counts, "scale": scale, "texts": texts}
     options = {key: value for key, value in facts.items() if key in known and value is not None}
     return Spec(asked.name, asked.target, {**options, **said, **asked.options}).bind(function, classes)  # type: ignore[no-any-return]
+
+
+def without_labels(recipe: Recipe) -> bool:
+    """Whether the task makes its labels from the samples themselves."""
+    return recipe.task != AUTO and task(recipe, ANY, (1, 1)).kind == "none"
 
 
 def task_for(recipe: Recipe, dataset: Dataset) -> Task:
@@ -99,7 +125,8 @@ def task_for(recipe: Recipe, dataset: Dataset) -> Task:
         each = Counter(label for found in labels for label in ([found] if dataset.kind == "class" else found))
         counts = tuple(each[name] for name in dataset.classes)
     named = replace(recipe, task=TASKS[dataset.kind]) if recipe.task == AUTO else recipe
-    return task(named, dataset.classes, counts, _scale(labels) if dataset.kind == "number" else None)
+    texts = tuple(labels) if dataset.kind == "transcript" else None
+    return task(named, dataset.classes, counts, _scale(labels) if dataset.kind == "number" else None, texts)
 
 
 def _scale(labels: list[float]) -> tuple[float, float]:
@@ -124,10 +151,13 @@ def model(recipe: Recipe, backbone: Backbone, task: Task) -> Model:
 
 
 def views(recipe: Recipe, backbone: Backbone, task: Task, part: str) -> Any:
-    """What makes the views of a part's samples: the task's own, else for images in training what the recipe says."""
+    """What makes the views of a part's samples: the task's own, else in training what the recipe says of images or
+    sounds."""
     if task.view is not None:
         return task.view
-    return augment.build(recipe.augment) if part == "train" and backbone.info.modality == "image" else None
+    builders = {"image": augment.build, "audio": augment_sound.build}
+    build_view = builders.get(backbone.info.modality)
+    return build_view(recipe.augment) if part == "train" and build_view else None
 
 
 def probe(recipe: Recipe, classes: int) -> Fitted:

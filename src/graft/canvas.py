@@ -73,7 +73,7 @@ class Canvas:
             return _planes(torch.stack([_pixels(one) for one in found]))
         for place, one in zip(self.at[missing].tolist(), found, strict=True):
             _put(store, place, one)
-        assert store.kept is not None, "made by _begin"
+        assert isinstance(store.kept, Shelf), "made by _begin"
         return _planes(store.kept.flat.index_select(0, places))
 
     def _ragged(self, rows: Tensor, found: dict[int, Tensor]) -> list[Tensor]:

@@ -204,24 +204,61 @@ def evaluate(
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
+    by: Annotated[str | None, typer.Option(help="figures by group, too: a column such as speaker, or group")] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(help="fit the run's recipe anew to all groups of this column but one, and score it on that one"),
+    ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     device: Device = "auto",
 ) -> None:
-    """Figures with 95 % intervals of a run on other labelled data."""
+    """Figures with 95 % intervals of a run on other labelled data; of groups, such as speakers, with the worst one."""
     from graft import api
 
-    result = api.evaluate(run, data, text=text, label=label, pair=pair, device=device)
-    Console().evaluated(result)
-    if as_json:
+    console = Console(quiet=quiet)
+    columns = {"text": text, "label": label, "pair": pair}
+    result = api.evaluate(run, data, by=by, leave_out=leave_out, device=device, console=console, **columns)
+    console.evaluated(result)
+    if "groups" in result:
+        from graft import groups
+
+        _table(result, groups.table(result["groups"]), as_json)
+    elif as_json:
         emit(result)
+
+
+@app.command()
+def adapt(
+    run: Run,
+    data: Data,
+    method: Annotated[str, typer.Option(help="adabn needs no labels; tune, refit: graft list adaptation")] = "adabn",
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
+) -> None:
+    """Adapt a finished run to another domain, such as a new speaker or camera, and measure whether it helps; what comes
+    of it is a run of its own."""
+    from graft import api
+
+    console = Console(quiet=quiet)
+    columns = {"text": text, "label": label, "pair": pair}
+    result = api.adapt(run, data, method=method, out=out, device=device, console=console, **columns)
+    _done(result, console, as_json)
 
 
 @app.command("list")
 def list_plugins(
-    kind: Annotated[str, typer.Argument(help="backbone, reader, task, strategy, term, probe or ranker")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="backbone, reader, task, strategy, term, probe, ranker, engine or adaptation")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """What can be named: backbones, readers, tasks, strategies, terms, probes, rankers."""
+    """What can be named: backbones, readers, tasks, strategies, terms, probes, rankers, engines, adaptations."""
     from graft.errors import UsageError, did_you_mean
 
     if kind and kind not in registry.KINDS:

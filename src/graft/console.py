@@ -87,6 +87,7 @@ class Console:
         facts = [str(info.source), f"{_short(info.parameters)} parameters", f"{info.dim} features"]
         facts += [f"pretrained on {info.pretrained_on}"] * bool(info.pretrained_on) + [f"licence {info.licence}"]
         facts += [f"{preprocess['size']} x {preprocess['size']} pixels"] if "size" in preprocess else []
+        facts += [f"{preprocess['rate']:,} Hz"] if "rate" in preprocess else []
         self.row("backbone", ", ".join(facts))
         for note in info.notes:
             self.row("", note)
@@ -290,6 +291,8 @@ def _labels(dataset: Dataset, labels: list[Any]) -> list[str]:
         return [f"{sum(map(len, labels)):,} words", _classes(tuple(sorted(starts)), starts)]
     if dataset.kind == "number":
         return [f"numbers from {min(labels):g} to {max(labels):g}"] if labels else []
+    if dataset.kind == "transcript":
+        return [f"{sum(len(label.split()) for label in labels):,} words in transcripts"]
     return [f"{sum(not label.texts for label in labels):,} without an answer"] * (dataset.kind == "answers")
 
 

@@ -7,7 +7,9 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
-from graft import registry, run, zoo
+from graft import build, registry, run, transcripts, zoo
+from graft.backbones._heard import as_heard
+from graft.backbones._sounds import Sounds
 from graft.backbones._tokens import Tokens
 from graft.backbones._words import Words
 from graft.console import Console
@@ -27,7 +29,7 @@ OF_LABELS = ("no-label-column", "no-labels", "bad-label", "padded-label", "numbe
 
 def read(recipe: Recipe, console: Console) -> Dataset:
     """Read, audited, and split with the recipe's seed. Raises DataError for what cannot be learned from."""
-    opened, corpus = open_data(recipe.data), parse(recipe.task).name == "mlm"
+    opened, corpus = open_data(recipe.data), build.without_labels(recipe)
     opened = _corpus(opened) if corpus else opened
     with console.phase("reading", len(opened), "samples") as bar:
         dataset = audit(opened, progress=lambda done, total: bar(done))
@@ -35,6 +37,8 @@ def read(recipe: Recipe, console: Console) -> Dataset:
     console.found(dataset)
     share = 0.0 if recipe.strategy == AUTO else recipe.valid  # auto makes its own folds of all that is not sealed
     dataset = split(dataset, valid=share, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
+    if dataset.kind == "transcript":
+        dataset = transcripts.with_symbols(dataset, **transcripts.options(parse(recipe.task).options))
     console.split_into(dataset)
     console.issues(dataset.issues)
     return dataset
@@ -58,11 +62,16 @@ def joined(dataset: Dataset) -> Dataset:
     return dataset.replace(samples=samples)
 
 
-def cut_short(dataset: Dataset, backbone: Backbone) -> list[Issue]:
-    """What a trunk leaves out of texts that are longer than it can read, counted."""
+def as_read(dataset: Dataset, backbone: Backbone, case: str = "keep") -> list[Issue]:
+    """What a trunk leaves out of samples that are longer than it takes, and what it makes of their rate, counted; of
+    transcripts, written in `case`, those that are longer than their sound."""
     preprocess = backbone.preprocess
-    if not isinstance(preprocess, Tokens | Words):
-        return []
+    if isinstance(preprocess, Sounds):
+        return as_heard(dataset, preprocess, case)
+    return _cut_short(dataset, backbone, preprocess) if isinstance(preprocess, Tokens | Words) else []
+
+
+def _cut_short(dataset: Dataset, backbone: Backbone, preprocess: Tokens | Words) -> list[Issue]:
     lost = _lost(dataset, preprocess)
     keys = tuple(sorted((key for key, count in lost.items() if count), key=lambda key: -lost[key]))
     if not keys:
@@ -174,8 +183,17 @@ def _same_classes(dataset: Dataset, loaded: run.Loaded) -> Dataset:
         raise DataError(what, "evaluate on labels of the same kind, or graft predict, which needs none")
     if kind != "none" and all(sample.label is None for sample in dataset.samples):
         raise DataError(f"{dataset.name} has no labels to compare with", "graft predict needs none")
+    if kind == "transcript":
+        return _same_symbols(dataset, loaded)
     foreign = sorted(set(dataset.classes) - set(classes))
     if foreign:
         hint = did_you_mean(foreign[0], classes) + "; rename the class, or leave it out"
         raise DataError(f"{dataset.name} has classes that the run does not know: {', '.join(foreign[:5])}", hint)
     return dataset.replace(classes=classes)
+
+
+def _same_symbols(dataset: Dataset, loaded: run.Loaded) -> Dataset:
+    case = transcripts.options(parse(loaded.recipe.task).options).get("case", "keep")
+    texts = ((sample.key, sample.label) for sample in dataset.samples if sample.label is not None)
+    unknown = transcripts.unknown(texts, loaded.classes, case)
+    return dataset.replace(classes=loaded.classes, issues=(*dataset.issues, *unknown))

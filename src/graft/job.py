@@ -26,6 +26,7 @@ from graft.phase import Tell
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict
+from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
 from graft.trials import Trials, fit_scale
@@ -33,8 +34,8 @@ from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Rec
 from graft.verdict import verdict
 
 Scores = dict[str, Metric]
-HEADLINES = ("accuracy", "top5", "f1", "exact", "f1_micro", "f1_macro", "subset_accuracy", "r2", "pearson", "spearman",
-             "perplexity", "loss")  # the console's; result.json has them all  # fmt: skip
+HEADLINES = ("accuracy", "word_accuracy", "top5", "f1", "exact", "f1_micro", "f1_macro", "subset_accuracy", "r2", "pearson", "spearman",
+             "wer", "cer", "perplexity", "explained", "loss")  # the console's; result.json has them all  # fmt: skip
 
 
 @final
@@ -79,7 +80,8 @@ class Job:
 
     def _with_cut(self, dataset: Dataset, backbone: Backbone) -> Dataset:
         """The data set with what its trunk does not read of it, which is said now."""
-        issues = intake.cut_short(dataset, backbone)
+        case = parse(self.recipe.task).options.get("case", "keep")
+        issues = intake.as_read(dataset, backbone, case)
         self.console.issues(issues)
         return dataset.replace(issues=(*dataset.issues, *issues))
 

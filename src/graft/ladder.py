@@ -188,6 +188,8 @@ class Ladder:
         found = [("random frozen", Way(untrained(trunk), cheap))]
         if pool.modality == "image":
             found.append(("pixels", Way("pixels", cheap)))
+        elif pool.modality == "audio":
+            found += [("mfcc", Way("mfcc", cheap))] if self.contest.trials.task.needs == "pooled" else []
         elif self.contest.trials.task.needs == "pooled":
             found.append(("tfidf", Way("tfidf", "logistic(standardize=False)" if self.probing else cheap)))
         return found

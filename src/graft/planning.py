@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from graft import augment, build, optim, registry, zoo
+from graft import augment, augment_sound, build, optim, registry, zoo
 from graft.clock import seconds
 from graft.data._sniff import open_data, with_columns
 from graft.device import pick, precision
@@ -17,6 +17,7 @@ from graft.spec import parse
 from graft.store import read_json
 from graft.types import Json, Recipe
 
+UNKNOWN = "unexpected"  # of a keyword, as Python says it
 PRETRAIN = {
     "backbone": "small",
     "strategy": "full(epochs=30, lr=0.1, head_lr=0.1)",
@@ -42,6 +43,19 @@ PRETRAIN_TEXT = {
     "valid": 0.05,
     "test": 0.0,
 }  # Devlin et al. 2019, but for the cosine
+
+PRETRAIN_SOUND = {
+    "backbone": "cnn_tdnn",
+    "strategy": "full(epochs=20, lr=3e-3, head_lr=3e-3)",
+    "optimizer": "adamw",
+    "schedule": "one_cycle",
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "batch_size": 64,
+    "ema": 0.999,
+    "valid": 0.05,
+    "test": 0.0,
+}
 
 
 def recipe_of(data: str | None, recipe: Recipe | str | Path | None, options: Json, **columns: str | None) -> Recipe:
@@ -75,8 +89,8 @@ def plan(recipe: Recipe) -> None:
     precision(recipe.precision, pick(recipe.device))
     parse(recipe.engine).bind(registry.find("engine", parse(recipe.engine).name))  # its library is there
     optim.check(recipe.optimizer, recipe.schedule)
-    augment.check(recipe.augment, recipe.mix)
-    build.task(replace(recipe, task=_task(recipe)), zoo.ANY, (1, 1))
+    _check_views(recipe)
+    build.task(replace(recipe, task=_task(recipe)), build.ANY, (1, 1))
     _check_numbers(recipe)
 
 
@@ -84,9 +98,21 @@ def _task(recipe: Recipe) -> str:
     """What is asked for, or else the first task that takes the general options: which one it is, the data will say."""
     for task in build.TASKS.values() if recipe.task == AUTO else ():
         with suppress(UsageError):
-            build.task(replace(recipe, task=task), zoo.ANY, (1, 1))
+            build.task(replace(recipe, task=task), build.ANY, (1, 1))
             return task
     return build.TASKS["class"] if recipe.task == AUTO else recipe.task
+
+
+def _check_views(recipe: Recipe) -> None:
+    """What neither images nor sounds know; which of these there are, the data will say."""
+    augment.check("none", recipe.mix)
+    try:
+        augment.build(recipe.augment)
+    except UsageError as of_images:
+        try:
+            augment_sound.build(recipe.augment)
+        except UsageError as of_sounds:
+            raise (of_sounds if UNKNOWN in of_images.what and UNKNOWN not in of_sounds.what else of_images) from None
 
 
 def _check_numbers(recipe: Recipe) -> None:
@@ -114,10 +140,17 @@ def _check_numbers(recipe: Recipe) -> None:
         raise UsageError(what, "--valid 0.15 --test 0.15")
 
 
-def is_text(data: str, said: Json) -> bool:
+def modality(data: str, said: Json) -> str:
     """As the task says; without one, as the data are."""
     task = parse(said.get("task", AUTO)).name
-    return open_data(data).modality == "text" if task == AUTO else task == "mlm"
+    found = [kind for kind, name in build.UNLABELLED.items() if name == task]
+    return found[0] if found else open_data(data).modality
+
+
+def of_sounds(data: str) -> Json:
+    """The options of a run that learns a trunk of sounds: by their labels, or where there are none by hidden frames."""
+    labelled = any(sample.label is not None for sample in open_data(data).samples)
+    return PRETRAIN_SOUND if labelled else {**PRETRAIN_SOUND, "task": build.UNLABELLED["audio"], "label_smoothing": 0.0}
 
 
 def of_words(said: Json) -> Json:

@@ -26,7 +26,7 @@ class Prefix(nn.Module):
         stages = list(backbone.stages)[:boundary]
         self.trunk = Backbone(backbone.info, stages, backbone.preprocess, backbone.readout)
         self.gives = gives
-        self.window: int | None = getattr(backbone.preprocess, "length", None)  # tokens that are seen at once
+        self.window: int | None = getattr(backbone.preprocess, "length", None)  # positions that are seen at once
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         inputs = Inputs(x, mask)

@@ -33,6 +33,7 @@ def _card(folder: Path, result: Json, path: Path) -> Json:
     data, backbone = read_json(folder / "data.json"), read_json(folder / "backbone.json")
     return {
         "architecture": backbone["source"],
+        "modality": backbone["modality"],
         "parameters": backbone["parameters"],
         "data": data["name"],
         "data_fingerprint": data["fingerprint"],
@@ -42,5 +43,9 @@ def _card(folder: Path, result: Json, path: Path) -> Json:
         "hours": round(result["seconds"] / 3600, 2),
         "environment": read_json(folder / "environment.json"),
         "sha256": sha256(path),
-        "licence": "Apache-2.0 for these weights; the terms of the source images are those of their owners",
+        "licence": f"Apache-2.0 for these weights; the terms of the source {_noun(backbone)} are those of their owners",
     }
+
+
+def _noun(backbone: Json) -> str:
+    return "recordings" if backbone["modality"] == "audio" else "images"

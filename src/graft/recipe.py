@@ -45,7 +45,7 @@ class Recipe:
     clip: float = _of(1.0, "largest norm of the gradient; 0: no limit")
     ema: float = _of(0.99, "decay of the moving average of weights; 0: none")
     patience: int | None = _of(None, "epochs without a better validation score that end a phase")
-    augment: str = _of("basic", "none, basic(scale=0.35, flip=True, rotate=0, colour=0) or trivial")
+    augment: str = _of("basic", "none, basic or trivial; of sounds basic(noise=(5, 30), speed=0.1, ...) or specaugment")
     mix: str | None = _of(None, "mixup(alpha=0.1) or cutmix(alpha=1.0)")
     views: int = _of(0, "augmented views that a frozen prefix is run on and kept for; 0: the plain view alone")
     batchnorm: str = _of("auto", "statistics of moving BatchNorm: train, eval, or auto (eval for small data)")

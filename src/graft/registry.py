@@ -25,6 +25,7 @@ KINDS = {
     "probe": "probes",
     "ranker": "ranking",
     "engine": "engines",
+    "adaptation": "adaptation",
 }
 
 

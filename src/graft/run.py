@@ -216,7 +216,7 @@ def load(folder: Path) -> Loaded:
     backbone = rebuild(read_json(folder / "backbone.json"))
     backbone.preprocess = preprocess(read_json(folder / "preprocessing.json"))
     tensors = load_tensors(folder / "model.safetensors")
-    task = build.task(_without_weights(recipe), classes, scale=_scale(tensors))
+    task = build.task(_without_weights(recipe), classes, scale=_scale(tensors), texts=_transcripts(folder, recipe))
     model = build.model(recipe, backbone, task)
     try:
         model.load_state_dict(tensors)
@@ -232,6 +232,14 @@ def _scale(tensors: Mapping[str, Tensor]) -> tuple[float, float] | None:
     if "head.centre" not in tensors or "head.spread" not in tensors:
         return None
     return tensors["head.centre"].item(), tensors["head.spread"].item()
+
+
+def _transcripts(folder: Path, recipe: Recipe) -> tuple[str, ...] | None:
+    """Those that were learned from: a decoder counts its words in them."""
+    if parse(recipe.task).name != build.TASKS["transcript"]:
+        return None
+    lines = (line for line in splits(folder) if line["split"] not in ("valid", "test"))
+    return tuple(line["label"] for line in lines if line["label"] is not None)
 
 
 def _without_weights(recipe: Recipe) -> Recipe:
@@ -273,7 +281,8 @@ def counts(dataset: Dataset) -> Json:
         part = [s.label for s in dataset.samples if s.split == name]
         several = dataset.kind in ("labels", "tags")
         labels = Counter(one for label in part for one in (label or () if several else (label,)))
-        table[name] = {"samples": len(part), "classes": {c: labels[c] for c in dataset.classes}}
+        named = dataset.classes if dataset.kind != "transcript" else ()  # those are symbols
+        table[name] = {"samples": len(part), "classes": {c: labels[c] for c in named}}
     return {"splits": table}
 
 

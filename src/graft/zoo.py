@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from graft import build, registry
+from graft import augment, augment_sound, build, registry
 from graft.backbones import bundled
 from graft.console import Console
 from graft.data._sniff import options_of, without_options
@@ -29,18 +29,19 @@ if TYPE_CHECKING:  # with what they import they take a second, and `graft predic
     from graft.trials import Trials
 
 MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
-DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm"}  # the trunk that nobody has named, by modality
-HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf", "bert",
+DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm", "audio": "spectrogram:bundled:tiny64"}  # the trunk that nobody has named, by modality
+HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf", "bert", "cnn_tdnn", "mfcc",
         "trained")  # sources that never need a network  # fmt: skip
-ANY = ("O", "B-a")  # classes that every task takes, that of tags too
 LABELS = {"class": "classes", "labels": "several labels for each sample", "number": "numbers", "tags": "tags of words",
-          "answers": "answers to questions", "none": "no labels"}  # fmt: skip
+          "answers": "answers to questions", "transcript": "transcripts", "none": "no labels"}  # fmt: skip
 
 
 def trunks(asked: str, modality: str = "image") -> tuple[str, ...]:
     """The specs that a recipe's backbone names, joined by " + "; "auto" stands for all that need no network."""
     if asked == AUTO and modality == "image":
-        return tuple(f"bundled:{name}" for name in bundled.names())
+        return tuple(f"bundled:{name}" for name in bundled.names("image"))
+    if asked == AUTO and modality == "audio":
+        return (*(f"bundled:{name}" for name in bundled.names("audio")), f"spectrogram:{bundled.DEFAULT}")
     if asked == AUTO:
         return (DEFAULTS[modality],)
     return tuple(dict.fromkeys(str(parse(text)) for text in re.split(r"\s+\+\s+", asked.strip())))
@@ -53,15 +54,24 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
     option that the task does not have.
     """
     task = build.TASKS[dataset.kind] if recipe.task == AUTO else recipe.task
-    takes = build.task(replace(recipe, task=task), ANY, (1, 1)).kind  # those of the data may be none
+    takes = build.task(replace(recipe, task=task), build.ANY, (1, 1)).kind  # those of the data may be none
     if takes == "none" and recipe.strategy == AUTO:
         raise UsageError(f"{parse(task).name} pretrains a trunk, and has nothing to choose by", "graft pretrain")
+    _check_pretraining(parse(task).name, dataset)
     if takes != dataset.kind:
         what = f"{parse(task).name} learns from {LABELS[takes]}, and {dataset.name} has {LABELS[dataset.kind]}"
         raise UsageError(what, _other_task(takes, recipe, dataset))
     _check_ways(recipe, dataset)
     trunk = DEFAULTS[dataset.modality] if recipe.backbone == AUTO and recipe.strategy != AUTO else recipe.backbone
     return replace(recipe, task=task, backbone=trunk)
+
+
+def _check_pretraining(task: str, dataset: Dataset) -> None:
+    """Raises UsageError for a task that hides parts of other samples than these."""
+    own = build.UNLABELLED.get(dataset.modality)
+    if task in build.UNLABELLED.values() and task != own:
+        what = f"{task} is not for {dataset.modality} samples, which {dataset.name} holds"
+        raise UsageError(what, f"--task {own}" if own else "leave it out: images are pretrained by their classes")
 
 
 def _check_ways(recipe: Recipe, dataset: Dataset) -> None:
@@ -71,16 +81,19 @@ def _check_ways(recipe: Recipe, dataset: Dataset) -> None:
     if recipe.mix is not None and (dataset.modality != "image" or dataset.kind != "class"):
         what = f"mix={recipe.mix} blends images and their classes; {has}, and holds {dataset.modality} samples"
         raise UsageError(what, "leave --mix out")
-    if dataset.modality != "image":
+    check = {"image": augment.build, "audio": augment_sound.build}.get(dataset.modality)
+    if check:
+        check(recipe.augment)
+    else:
         _check_views(recipe, dataset)
 
 
 def _check_views(recipe: Recipe, dataset: Dataset) -> None:
-    """Other samples than images have none; what a recipe says by itself is no word of the user's."""
+    """Texts have none; what a recipe says by itself is no word of the user's."""
     usual = Recipe("").augment, "none"
     for flag, said in (("--augment", recipe.augment not in usual), ("--views", recipe.views > 0)):
         if said:
-            what = f"{flag} makes views of images, and {dataset.name} holds {dataset.modality} samples"
+            what = f"{flag} makes views of images and sounds, and {dataset.name} holds {dataset.modality} samples"
             raise UsageError(what, f"leave {flag} out")
 
 
@@ -131,7 +144,7 @@ def require_pretrained(trials: Trials, asked: Sequence[str]) -> None:
 def require_enough(dataset: Dataset) -> None:
     """Raises DataError where there is too little to choose by: fewer than two samples for each class on average."""
     labelled = sum(sample.label is not None for sample in dataset.samples)
-    if labelled < 2 * len(dataset.classes):
+    if labelled < 2 * (len(dataset.classes) if dataset.kind != "transcript" else 1):
         what = f"{labelled} samples of {len(dataset.classes)} classes are too few to choose a trunk or a strategy by"
         raise DataError(what, "give two samples of each class at least, or name a way: --strategy centroid --test 0")
 
@@ -206,9 +219,16 @@ def _row(trials: Trials, text: str, scores: dict[str, Score]) -> Json:
         "features": info.dim,
         "licence": info.licence,
         "pretrained_on": info.pretrained_on,
-        "offline": parse(text).name in HOME,
+        "offline": _at_home(text),
         "scores": {name: {"value": s.value, "se": None if np.isnan(s.se) else s.se} for name, s in scores.items()},
     }
+
+
+def _at_home(trunk: str) -> bool:
+    """Of spectrograms the trunk that looks at them."""
+    asked = parse(trunk)
+    inner = asked.target or asked.options.get("trunk")
+    return _at_home(str(inner)) if asked.name == "spectrogram" and inner else asked.name in HOME
 
 
 def _ordered(rows: list[Json], hits: list[np.ndarray | None]) -> list[Json]:

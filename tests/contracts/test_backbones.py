@@ -4,6 +4,7 @@ import json
 from functools import partial
 from inspect import signature
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from graft.errors import MissingExtra
 from graft.registry import find, names
 from graft.spec import parse
-from graft.types import Backbone, Inputs, Text
+from graft.types import Backbone, Inputs, Sound, Text
 
 torch.set_num_threads(1)
 
@@ -24,9 +25,20 @@ EXAMPLES = {  # a small one of each source that needs a name; sources without on
     "trained": None,  # needs a run folder
     "vectors": "vectors:{folder}/vectors.txt",
     "lstm": "lstm(dim=12, hidden=8)",
+    "spectrogram": "spectrogram(trunk='toy')",
+    "cnn_tdnn": "cnn_tdnn(dim=16, widths=(4, 8), blocks=1)",
 }
 SPECS = [spec for spec in (EXAMPLES.get(name, name) for name in sorted(names("backbone"))) if spec is not None]
 TEXTS = (Text("The film was good, and long. " * 3), Text("Bad!"), Text("Was it good?", "The film was not good."))
+
+
+
+def _sound(seconds: float, rate: int) -> Sound:
+    wave = np.random.default_rng(int(100 * seconds)).standard_normal(int(seconds * rate)).astype(np.float32)
+    return Sound(rate, len(wave), 1, lambda start, stop: wave[start:stop])
+
+
+SOUNDS = (_sound(0.3, 8000), _sound(1.7, 44_100), _sound(0.62, 16_000))
 
 
 def build(text: str) -> Backbone:
@@ -48,8 +60,10 @@ def backbone(request, tmp_path_factory) -> Backbone:
 
 
 def _inputs(backbone) -> Inputs:
-    """Three samples; texts are of unequal lengths."""
+    """Three samples; texts and sounds are of unequal lengths."""
     torch.manual_seed(1)
+    if backbone.info.modality == "audio":
+        return backbone.prepare(SOUNDS)
     if backbone.info.modality == "text":
         return backbone.prepare(TEXTS)
     return backbone.prepare(Image.effect_noise((90 + 10 * i, 80), 50).convert("RGB") for i in range(3))
@@ -149,9 +163,22 @@ def test_views_of_a_text_belong_together(backbone) -> None:
     assert backbone.preprocess.sample(Text("")).ndim == 2 and len(backbone.preprocess.sample(Text(""))) >= 1
 
 
-def test_a_batch_with_a_longer_text_changes_nothing(backbone) -> None:
-    if backbone.info.modality != "text":
+def test_positions_of_a_sound_are_those_of_its_batch(backbone) -> None:
+    if backbone.info.modality != "audio":
+        pytest.skip("no sounds")
+    preprocess = backbone.preprocess
+    samples = [preprocess.sample(sound) for sound in SOUNDS]
+    x = preprocess.batch(samples)
+    positions = [preprocess.positions(sample) for sample in samples]
+    assert x.x.shape[:2] == x.mask.shape and x.mask.sum(1).tolist() == positions and max(positions) == x.mask.shape[1]
+    hidden = backbone.eval().encode(x)
+    assert hidden.x.shape[:2] == x.mask.shape, "every stage keeps the positions"
+
+
+def test_a_batch_with_a_longer_sample_changes_nothing(backbone) -> None:
+    several = {"text": TEXTS, "audio": SOUNDS}.get(backbone.info.modality, ())
+    if not several:
         pytest.skip("images are of one size")
     together = backbone.eval()(_inputs(backbone)).pooled
-    alone = torch.cat([backbone(backbone.prepare([text])).pooled for text in TEXTS])
+    alone = torch.cat([backbone(backbone.prepare([one])).pooled for one in several])
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)

@@ -110,12 +110,31 @@ def _answers() -> Case:
     return Case(dataset, features, *(Predictions(guess) for guess in values))
 
 
+def _transcript() -> Case:
+    """Words of one to three characters, each two frames long and a frame of blank after it; one to three words."""
+    symbols, blank = (" ", "[", "a", "b", "é"), 5
+    words = ("a", "ab", "b[a", "éé")
+    texts = [" ".join(words[(i * 3 + w * w) % 4] for w in range(1 + i % 3)) for i in range(30)]
+    paths = [[symbols.index(one) for one in text] for text in texts]
+    frames = torch.tensor([3 * len(path) for path in paths])
+    tokens, values = _noise(30, int(frames.max()), DIM), torch.zeros(2, 30, int(frames.max()), 6)
+    for i, path in enumerate(paths):
+        for at, symbol in enumerate(path):
+            for frame, heard in enumerate((symbol, symbol, blank), 3 * at):
+                tokens[i, frame, heard] += 6
+                values[0, i, frame, heard] = values[1, i, frame, (heard + 3) % 6] = 1
+    mask = torch.arange(int(frames.max())) < frames.unsqueeze(1)
+    right, wrong = (Predictions(guess, symbols) for guess in values)
+    return Case(_dataset("transcript", symbols, texts), Features(tokens.mean(1), tokens, (), mask), right, wrong)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "class": _class,
     "labels": _labels,
     "number": _number,
     "tags": _tags,
     "answers": _answers,
+    "transcript": _transcript,
 }
 
 
@@ -243,7 +262,8 @@ def test_predictions_of_classes_are_probabilities(task: Task, case: Case) -> Non
     assert made.values.dtype is torch.float32 and len(made.values) == len(case.dataset)
     assert made.labels == case.dataset.classes and torch.isfinite(made.values).all()
     if task.classes:
-        assert made.values.shape[-1] == len(task.classes) and ((made.values >= 0) & (made.values <= 1)).all()
+        blank = task.kind == "transcript"  # one more than the symbols
+        assert made.values.shape[-1] == len(task.classes) + blank and ((made.values >= 0) & (made.values <= 1)).all()
     if task.kind == "class":
         assert torch.allclose(made.values.sum(1), torch.ones(len(made.values)), atol=1e-5)
 

@@ -111,13 +111,13 @@ def test_a_task_that_takes_other_labels_is_refused() -> None:
 def test_what_is_cut_is_counted_and_windows_cut_nothing() -> None:
     data = audit(open_data(classes()))
     cut = build.backbone(TINY, build.corpus(data))
-    found = intake.cut_short(data, cut)
+    found = intake.as_read(data, cut)
     long = sum(len(cut.preprocess._plain.encode(data.load(s).text).ids) > 16 for s in data.samples)
     assert len(found) == 1 and len(found[0].keys) == long > 20 and found[0].hint == "divide the long texts"
     task = build.task_for(
         Recipe("x", task="token_classification"), data.replace(kind="tags", classes=("O", "B-x"), samples=())
     )
-    assert intake.cut_short(data, build.suited(cut, task)) == []
+    assert intake.as_read(data, build.suited(cut, task)) == []
 
 
 # ---------------------------------------------------------------------------------------------------------- the feed

@@ -185,7 +185,7 @@ def test_options_that_the_task_does_not_have(more: dict[str, str]) -> None:
 
 def test_long_texts_are_divided_where_the_trunk_has_no_windows() -> None:
     data = audit(open_data(table("long.csv", [f"{text * 9},{text[0]}" for text in texts(6)])))
-    (issue,) = intake.cut_short(data, build.backbone(TINY, build.corpus(data)))
+    (issue,) = intake.as_read(data, build.backbone(TINY, build.corpus(data)))
     assert issue.hint == "divide the long texts"
 
 

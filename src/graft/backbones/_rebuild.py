@@ -9,7 +9,13 @@ from typing import Any
 import torch
 
 from graft import registry
+from graft.backbones._cepstra import cepstra
+from graft.backbones._hf_waves import waves
+from graft.backbones._hf_windows import spectrograms
 from graft.backbones._images import images
+from graft.backbones._mel import log_mel
+from graft.backbones._pictures import pictures
+from graft.backbones._sounds import Front, Sounds
 from graft.backbones._terms import terms
 from graft.backbones._tokens import tokens
 from graft.backbones._words import words
@@ -34,8 +40,16 @@ def rebuild(record: Json) -> Backbone:
 
 def preprocess(record: Json) -> Preprocess:
     """What a preprocessing's `json` wrote."""
-    kinds: dict[str, Callable[[Json], Preprocess]] = {"tokens": tokens, "words": words, "terms": terms}
+    kinds: dict[str, Callable[[Json], Preprocess]] = {"tokens": tokens, "words": words, "terms": terms,
+                                                      "sounds": _sounds}  # fmt: skip
     return kinds.get(record.get("kind", ""), images)(record)
+
+
+def _sounds(record: Json) -> Sounds:
+    fronts: dict[str, Callable[[Json], Front]] = {
+        "log_mel": log_mel, "pictures": pictures, "mfcc": cepstra, "waves": waves, "spectrograms": spectrograms
+    }  # fmt: skip
+    return Sounds(record["rate"], fronts[record["front"]["kind"]](record["front"]), record["heard"])
 
 
 def verify(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final
+from typing import Any, ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -25,7 +25,10 @@ Wave = NDArray[np.float32]
 
 
 class Front(Protocol):
-    """What a network is given of waves at its rate."""
+    """What a network is given of waves at its rate. `length`: positions of a window, where longer waves are several."""
+
+    @property
+    def length(self) -> int | None: ...
 
     def positions(self, samples: int) -> int:
         """How many positions a wave of so many samples takes: frames, or windows."""
@@ -68,6 +71,10 @@ class Sounds:
         waves = [augment.wave(one, self.rate, seed) for one, seed in zip(samples, seeds, strict=True)]
         return self.front.inputs(waves, augment, seeds)
 
+    @property
+    def length(self) -> int | None:
+        return self.front.length
+
     def unheard(self, raw: Sound) -> float:
         """Seconds of a sound that are left out."""
         return 0.0 if self.heard is None else max(0.0, raw.seconds - self.heard)
@@ -103,7 +110,7 @@ def _blocks(raw: Sound, start: int, stop: int) -> Iterator[Wave]:
         yield raw.read(at, min(at + step, stop))
 
 
-def _soxr():  # type: ignore[no-untyped-def]
+def _soxr() -> Any:
     try:
         import soxr
     except ImportError:

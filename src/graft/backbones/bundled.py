@@ -2,10 +2,12 @@
 
 bundled:tiny64    64-pixel images, see weights/tiny64.json for data, recipe, figures and terms
 bundled:natural48, textures48, characters48, digits48    four equal networks of other sources, 48 pixels
+bundled:words8k    sounds at 8 kHz: single spoken words of six languages
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from graft import registry
@@ -14,18 +16,21 @@ from graft.errors import IntegrityError, UsageError, did_you_mean
 from graft.spec import Spec, parse
 from graft.store import read_json
 from graft.store import sha256 as file_sha256
-from graft.types import Backbone, Info
+from graft.types import Backbone, Json
 
 FOLDER = Path(__file__).parent / "weights"
 DEFAULT = "bundled:tiny64"
 
 
-def names() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+def names(modality: str | None = None) -> list[str]:
+    """All of them, or those for images, or for sounds."""
+    found = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    return [name for name in found if modality in (None, read_json(FOLDER / f"{name}.json").get("modality", "image"))]
 
 
-def bundled(name: str, *, pretrained: bool = True) -> Backbone:
-    """With `pretrained=False` the same network with random weights: the from-scratch control."""
+def bundled(name: str, *, pretrained: bool = True, config: Json | None = None) -> Backbone:
+    """With `pretrained=False` the same network with random weights: the from-scratch control. `config` is what
+    Info.config held; the card says the same."""
     if name not in names():
         raise UsageError(f"there is no bundled trunk '{name}'", did_you_mean(name, names()))
     card = read_json(FOLDER / f"{name}.json")
@@ -41,7 +46,9 @@ def bundled(name: str, *, pretrained: bool = True) -> Backbone:
         made.load_state_dict(state)
         sha256 = digest(state.items())
     source = Spec("bundled", name, {} if pretrained else {"pretrained": False})
-    made.info = Info(source, made.info.modality, made.info.dim, card["licence"], sha256, made.info.parameters,
-                     card.get("pretrained_on", card["data"]) if pretrained else "",
-                     source_accuracy=card["valid"]["accuracy"]["value"] if pretrained else None)  # fmt: skip
+    accuracy = card["valid"].get("accuracy", {}).get("value")
+    made.info = replace(made.info, source=source, licence=card["licence"], sha256=sha256,
+                        pretrained_on=card.get("pretrained_on", card["data"]) if pretrained else "",
+                        source_accuracy=accuracy if pretrained else None,
+                        standardize=pretrained or made.info.standardize)  # fmt: skip
     return made

@@ -1,6 +1,7 @@
-"""Any encoder of images or text of transformers, from the hub or a folder: transformers:facebook/dinov2-small.
+"""Any encoder of images, text or sound of transformers, from the hub or a folder: transformers:facebook/dinov2-small.
 
 transformers:sentence-transformers/all-mpnet-base-v2    transformers:FOLDER(pooling='cls', long='windows')
+transformers:facebook/wav2vec2-base    transformers:microsoft/wavlm-base-plus(window=10.0)
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from graft.backbones import _hf_audio
 from graft.backbones._cut import Network, assemble, resized
 from graft.backbones._hub import configuration, load_weights, read
 from graft.backbones._images import images
@@ -19,6 +21,7 @@ from graft.spec import Spec
 from graft.types import Backbone, Json
 
 _RECORD = "preprocessor_config.json"
+OPTIONS = {"image": ("size",), "text": ("pooling", "length", "long"), "audio": ("window",)}
 
 
 def transformers(
@@ -29,10 +32,12 @@ def transformers(
     pooling: str | None = None,
     length: int | None = None,
     long: str = "truncate",
+    window: float | None = None,
     config: Json | None = None,
 ) -> Backbone:
     """Images (B, 3, S, S) -> the class token, the mean or the encoder's own pooling. Texts -> "mean", "cls" or "max"
-    of their tokens; `length` tokens are read, and of what is `long` the rest is cut, or it is read in windows.
+    of their tokens; `length` tokens are read, and of what is `long` the rest is cut, or it is read in windows. Sounds
+    -> the mean of their frames; those longer than `window` seconds, None: 20, are heard in windows.
 
     `name` is a folder or an id of the hub; weights are read from safetensors only, and no code of the checkpoint ever
     runs. `config` is what Info.config held: with it and pretrained=False neither files nor the network are touched.
@@ -43,14 +48,30 @@ def transformers(
     except ImportError:
         raise MissingExtra("transformers", "text") from None
     raw = config["model"] if config else read(name, "config.json", pretrained) or {}
-    if is_text(raw) or (not raw and read(name, "modules.json", pretrained, optional=True)):
-        asked = {"pooling": pooling, "length": length, "long": None if long == "truncate" else long}
-        options = {key: value for key, value in asked.items() if value is not None}
-        trained_on = f"see the model card of {Path(name).name}"
-        return encoder(name, Spec("transformers", name, options), config or describe(name, pretrained),
-                       pretrained=pretrained, fetch=config is None, pooling=pooling, length=length, long=long,
-                       trained_on=trained_on)  # fmt: skip
-    known = config or _describe(name, fetch=pretrained)
+    text = is_text(raw) or (not raw and read(name, "modules.json", pretrained, optional=True))
+    modality = "audio" if _hf_audio.is_audio(raw) else "text" if text else "image"
+    asked = {"size": size, "pooling": pooling, "length": length, "long": None if long == "truncate" else long,
+             "window": window}  # fmt: skip
+    options = {key: value for key, value in asked.items() if value is not None}
+    _check_options(options, modality, name)
+    source, trained_on = Spec("transformers", name, options), f"see the model card of {Path(name).name}"
+    if modality == "audio":
+        found = config or _hf_audio.describe(name, raw, pretrained)
+        return _hf_audio.encoder(name, source, found, pretrained=pretrained, window=window, trained_on=trained_on)
+    if modality == "text":
+        return encoder(name, source, config or describe(name, pretrained), pretrained=pretrained, fetch=config is None,
+                       pooling=pooling, length=length, long=long, trained_on=trained_on)  # fmt: skip
+    return _vision(name, source, config or _describe(name, fetch=pretrained), size, pretrained)
+
+
+def _check_options(given: Json, modality: str, name: str) -> None:
+    for option in given:
+        if option not in OPTIONS[modality]:
+            what = f"transformers:{name} is an encoder of {modality}, which has no option '{option}'"
+            raise UsageError(what, f"its options: {', '.join(OPTIONS[modality])}")
+
+
+def _vision(name: str, source: Spec, known: Json, size: int | None, pretrained: bool) -> Backbone:
     made = configuration(known["model"], name)
     _check_size(size, known, made, name)
     model = (
@@ -59,7 +80,6 @@ def transformers(
         else build(made, known["classifier"])
     )
     network = Network(model, cut, resized(images(known["preprocess"]), size), (), known["licence"], known["trained_on"])
-    source = Spec("transformers", name, {} if size is None else {"size": size})
     return assemble(network, source, pretrained=pretrained, config=known)
 
 

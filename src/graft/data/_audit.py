@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,25 +19,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graft.data import _copies, _groups, _kinds, _text, _text_copies
+from graft.data import (
+    _copies,
+    _findings,
+    _groups,
+    _kinds,
+    _sound_copies,
+    _sound_files,
+    _sound_issues,
+    _text,
+    _text_copies,
+)
+from graft.data._findings import LEFT_OUT
 from graft.data._image import Decoded, decode
+from graft.data._sound_scan import Facts, scan
 from graft.errors import DataError
 from graft.types import Dataset, Issue, Raw, Sample, Text, UnreadableSample
 
 Progress = Callable[[int, int], None]
 _CHUNK = 32
-_LEFT_OUT = "left out, because unreadable: "
-_CONVERTED = {
-    "exif-rotated": "were turned upright, as their EXIF data ask",
-    "alpha": "have transparent pixels, and were laid on white",
-    "grey": "are grey, and were repeated to three channels",
-    "16-bit": "have 16 bits per channel, and were reduced to 8",
-    "float": "have floating-point pixels, and were reduced to 8 bits",
-    "palette": "have a palette, which was applied",
-    "cmyk": "are CMYK, and were converted to RGB without a colour profile",
-    "animated": "have several frames, of which the first was taken",
-    "encoding": "are not UTF-8, and were read as Latin-1",
-}
 
 
 class _Look(NamedTuple):
@@ -48,6 +48,7 @@ class _Look(NamedTuple):
     thumb: bytes = b""
     notes: tuple[str, ...] = ()
     reason: str = ""
+    facts: Facts | None = None  # of sounds
 
 
 def audit(dataset: Dataset, *, progress: Progress | None = None) -> Dataset:
@@ -59,21 +60,26 @@ def audit(dataset: Dataset, *, progress: Progress | None = None) -> Dataset:
         raise DataError(f"{dataset.name} holds no samples", "give a folder or a table with at least two classes")
     looks = _look_at_all(dataset, progress)
     good = [i for i, look in enumerate(looks) if not look.reason]
-    issues = [*dataset.issues, *_unreadable(dataset.samples, looks)]
+    issues = [*dataset.issues, *_findings.unreadable(dataset.samples, [look.reason for look in looks])]
     if not good:
         raise DataError(f"none of the {len(looks)} samples of {dataset.name} can be read: {looks[0].reason}",
                         f"look at one of them: {dataset.samples[0].key}")  # fmt: skip
     kept = [replace(dataset.samples[i], digest=looks[i].digest) for i in good]
     seen = [looks[i] for i in good]
-    issues += _conversions(kept, seen, _groups.words(dataset.modality).noun)
+    issues += _findings.conversions(kept, [look.notes for look in seen], _groups.words(dataset.modality).noun)
+    if dataset.modality == "audio":
+        issues += _sound_issues.found(dataset.kind, kept, [look.facts for look in seen if look.facts])
     exact, near = _copies_of(dataset, kept, seen)
     grouped, findings = _groups.grouped(dataset, kept, exact, near)
-    return dataset.replace(samples=tuple(grouped), issues=(*issues, *findings, *_tiny_classes(dataset.kind, grouped)))
+    return dataset.replace(
+        samples=tuple(grouped), issues=(*issues, *findings, *_findings.tiny_classes(dataset.kind, grouped))
+    )
 
 
 def require_classes(dataset: Dataset, labelled: bool = True) -> None:
     """Raises DataError unless the labels leave something to learn: two classes or more, one of several labels, two
-    different numbers, one tagged word, one answer. With `labelled=False` (pretraining) the samples are enough."""
+    different numbers, one tagged word, one answer, one transcript. With `labelled=False` (pretraining) the samples are
+    enough."""
     if not labelled:
         return
     labels = [sample.label for sample in dataset.samples if sample.label is not None]
@@ -97,14 +103,20 @@ def require_classes(dataset: Dataset, labelled: bool = True) -> None:
 def _no_labels(dataset: Dataset) -> DataError:
     """With what the reader said of it, if it did."""
     said = next((issue for issue in dataset.issues if issue.code in ("no-label-column", "no-labels")), None)
-    what = f"{dataset.name} has no labels: there is nothing to tell apart"
+    transcripts = dataset.kind == "transcript"
+    lack = "transcripts: there is nothing to learn" if transcripts else "labels: there is nothing to tell apart"
+    what = f"{dataset.name} has no {lack}"
     return DataError(f"{what} ({said.what})" if said else what, said.hint if said else _hint(dataset))
 
 
 def _hint(dataset: Dataset) -> str:
     if dataset.samples and isinstance(dataset.samples[0].source, Text) and dataset.samples[0].source.words:
         return "write a tag behind each word: Oslo B-place"
+    if dataset.modality == "audio" and dataset.kind != "transcript":
+        return f"make one folder per class, or if the names say it: {dataset.root}(pattern='{{label}}_{{}}')"
     column = "text" if dataset.modality == "text" else "path"
+    if dataset.kind == "transcript":
+        return "give a table with the columns path and transcript"
     return f"make one folder per class, or give a table with the columns {column} and label"
 
 
@@ -132,8 +144,9 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def _look(dataset: Dataset, sample: Sample) -> _Look:
-    if dataset.modality == "text":
-        return _look_at_text(dataset, sample)
+    if dataset.modality != "image":
+        look = _look_at_text if dataset.modality == "text" else _look_at_sound
+        return look(dataset, sample)
     try:
         data = dataset.read_bytes(sample)
         image, notes = decode(data) if isinstance(sample.source, Path) else Decoded(dataset.load(sample))
@@ -153,6 +166,17 @@ def _look_at_text(dataset: Dataset, sample: Sample) -> _Look:
     return _Look(hashlib.sha256(data).hexdigest(), _text_copies.digest(text), notes=notes)
 
 
+def _look_at_sound(dataset: Dataset, sample: Sample) -> _Look:
+    path = sample.source if isinstance(sample.source, Path) else None
+    try:
+        digest = _sound_files.digest(path) if path else hashlib.sha256(dataset.read_bytes(sample)).hexdigest()
+        found = scan(path or dataset.load(sample))
+    except UnreadableSample as error:
+        return _Look(reason=str(error) or "it cannot be read")
+    notes = _sound_files.notes(path, found.facts.format, found.facts.channels)
+    return _Look(digest, found.content, _copies.thumb(found.picture).tobytes(), notes, facts=found.facts)
+
+
 def _copies_of(
     dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]
 ) -> tuple[_groups.Links, _groups.Links]:
@@ -162,7 +186,11 @@ def _copies_of(
     if dataset.modality != "text":
         thumbs = np.frombuffer(b"".join(looks[i].thumb for i in first), np.uint8)
         thumbs = thumbs.reshape(-1, _copies.HEIGHT, _copies.WIDTH, 3)
-        pairs = _copies.near_copies(thumbs, lambda i: _again(dataset, samples[first[i]]))
+        near = _sound_copies.near_copies if dataset.modality == "audio" else _copies.near_copies
+        try:
+            pairs = near(thumbs, lambda i: _again(dataset, samples[first[i]]))
+        except UnreadableSample as error:  # a sound is read only then
+            raise _changed(dataset, "a sound", error) from None
     elif dataset.kind != "none":
         pairs = _text_copies.near_copies(_again(dataset, samples[i]) for i in first)
     else:
@@ -173,7 +201,7 @@ def _copies_of(
 def _contents(dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]) -> list[bytes]:
     """Equal for exact copies. Of pictures of one size and one thumb whose files differ all pixels are compared: few do,
     and to hash those of every picture would take a quarter of the audit."""
-    if dataset.modality == "text":
+    if dataset.modality != "image":
         return [look.content for look in looks]
     files: dict[bytes, set[str]] = defaultdict(set)
     for look in looks:
@@ -189,24 +217,11 @@ def _again(dataset: Dataset, sample: Sample) -> Raw:
     try:
         return dataset.load(sample)
     except UnreadableSample as error:
-        raise DataError(
-            f"{sample.key} changed while {dataset.name} was read: {error}", "run the command again"
-        ) from None
+        raise _changed(dataset, sample.key, error) from None
 
 
-# ----------------------------------------------------------------------------------------------------------- findings
-
-
-def _unreadable(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Issue]:
-    """One issue per kind of reason; what stands in brackets differs from file to file."""
-    kinds: dict[str, list[int]] = defaultdict(list)
-    for i, look in enumerate(looks):
-        if look.reason:
-            kinds[look.reason.partition(" (")[0]].append(i)
-    for kind, rows in sorted(kinds.items()):
-        reason = looks[rows[0]].reason if len(rows) == 1 else kind
-        keys = tuple(samples[i].key for i in rows)
-        yield Issue("unreadable", "warning", _LEFT_OUT + reason, keys, "replace or remove them")
+def _changed(dataset: Dataset, what: str, error: UnreadableSample) -> DataError:
+    return DataError(f"{what} changed while {dataset.name} was read: {error}", "run the command again")
 
 
 def unreadable(issues: Sequence[Issue]) -> dict[str, str]:
@@ -214,26 +229,5 @@ def unreadable(issues: Sequence[Issue]) -> dict[str, str]:
     found: dict[str, str] = {}
     for issue in issues:
         for key in issue.keys if issue.code == "unreadable" else ():
-            found.setdefault(key, issue.what.removeprefix(_LEFT_OUT))
+            found.setdefault(key, issue.what.removeprefix(LEFT_OUT))
     return found
-
-
-def _conversions(samples: Sequence[Sample], looks: Sequence[_Look], noun: str) -> Iterator[Issue]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for sample, look in zip(samples, looks, strict=True):
-        for note in look.notes:
-            found[note].append(sample.key)
-    for note, keys in sorted(found.items()):
-        every = len(keys) == len(samples)  # then the list of names says nothing
-        count = f"all {len(keys):,}" if every else f"{len(keys):,}"
-        yield Issue(note, "note", f"{count} {noun} {_CONVERTED[note]}", () if every else tuple(keys))
-
-
-def _tiny_classes(kind: str, samples: Sequence[Sample]) -> Iterator[Issue]:
-    if kind not in ("class", "labels"):
-        return
-    counts = Counter(name for sample in samples for name in _kinds.names(kind, sample.label))
-    lonely = tuple(sorted(label for label, count in counts.items() if count == 1))
-    if lonely:
-        what = "classes with a single sample: it can be learned from, but nothing can be measured"
-        yield Issue("one-sample-class", "warning", what, lonely, "add samples to them")

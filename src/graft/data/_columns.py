@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from graft.data._files import SPLITS, is_image
+from graft.data._files import SPLITS, is_image, is_sound
+from graft.data._paths import URL, inner
 from graft.data._table import Table, Wanted
 from graft.errors import DataError, did_you_mean
 from graft.types import Issue
 
-URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://|data:")
 _SHARED = {
     "split": ["split", "subset", "fold", "set", "partition"],
     "group": ["group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id",
-              "user", "user_id"],
+              "speakerid", "speaker_name", "spk", "spk_id", "client_id", "reader", "reader_id", "user", "user_id"],
 }  # fmt: skip
 IMAGE = {
     "image": ["path", "image", "file", "filename", "filepath", "file_name", "file_path", "image_path",
@@ -31,6 +30,14 @@ TEXT = {  # the first that is there counts: a title is the text only where nothi
     "label": [*IMAGE["label"], "label_text", "intent", "topic", "sentiment", "score", "rating", "stars"],
     "split": _SHARED["split"],
     "group": [name for name in _SHARED["group"] if name != "subject"],  # of a mail it is a text
+}  # fmt: skip
+AUDIO = {
+    "audio": ["audio", "audio_path", "audio_filepath", "audio_file", "path", "file", "filename", "filepath",
+              "file_name", "file_path", "wav", "wav_path", "wav_filename", "wav_file", "clip", "sound", "recording",
+              "slice_file_name"],
+    "label": [*IMAGE["label"], "command", "keyword", "emotion", "genre"],
+    "transcript": ["transcript", "transcription", "sentence", "text", "words", "utterance", "normalized_text"],
+    **_SHARED,
 }  # fmt: skip
 _NUMBERING = {"", "id", "idx", "index", "guid", "uid", "uuid", "row", "unnamed:_0"}
 
@@ -78,22 +85,47 @@ def missing(table: Table, role: str, word: str) -> DataError:
     )
 
 
-def is_text(table: Table, wanted: Wanted) -> bool:
-    """Texts or images? The user's word; else the names of the columns; where these say both or neither, the cells."""
-    if wanted.get("image") or wanted.get("text") or wanted.get("pair"):
-        return not wanted.get("image")
-    image, text = find(table, IMAGE["image"]), find(table, TEXT["text"])
+def modality(table: Table, wanted: Wanted) -> str:
+    """Images, texts or sounds? The user's word; else the names of the columns; where these say several or nothing, the
+    cells."""
+    asked = _asked_modality(wanted)
+    if asked:
+        return asked
+    image, text, sound = find(table, IMAGE["image"]), find(table, TEXT["text"]), sound_column(table)
+    if sound and (text is None or sound != image or inner(table, sound) is not None):
+        return "audio"
+    if sound:
+        table.issues.append(_without_sounds(table, sound))
     if image and text:
-        return not _names_images(table.cells(image))
-    if image or text:
-        return text is not None
-    return bool(table.rows) and not any(_names_images(table.cells(name)) for name in table.columns)
+        return "image" if _name(is_image, table.cells(image)) else "text"
+    if image or text or not table.rows:
+        return "text" if text else "image"
+    cells = [table.cells(name) for name in table.columns]
+    kinds = (("image", is_image), ("audio", is_sound))
+    return next((kind for kind, test in kinds if any(_name(test, column) for column in cells)), "text")
 
 
-def _names_images(cells: Iterable[str]) -> bool:
-    """Most of the first hundred that are filled."""
+def _asked_modality(wanted: Wanted) -> str:
+    roles = {"image": "image", "audio": "audio", "transcript": "audio", "text": "text", "pair": "text"}
+    return next((kind for role, kind in roles.items() if wanted.get(role)), "")
+
+
+def sound_column(table: Table) -> str | None:
+    """The column under the first usual name that holds names of sounds."""
+    columns = (find(table, [name]) for name in AUDIO["audio"])
+    return next((name for name in columns if name and _name(is_sound, table.cells(name))), None)
+
+
+def _without_sounds(table: Table, sound: str) -> Issue:
+    """Texts whose recordings are elsewhere are texts."""
+    what = f"column '{sound}' names sounds, but none of the first ones is there: {table.path.name} is read as texts"
+    return Issue("no-sounds", "note", what, (), f"for the sounds: {table.name}(audio={sound!r}), beside its files")
+
+
+def _name(test: Callable[[str], bool], cells: Iterable[str]) -> bool:
+    """Whether most of the first hundred that are filled are names of such files."""
     some = [cell for cell in cells if cell][:100]
-    return bool(some) and 2 * sum(map(is_image, some)) > len(some)
+    return bool(some) and 2 * sum(map(test, some)) > len(some)
 
 
 def usable_splits(table: Table, column: str | None, asked: bool) -> bool:
@@ -156,7 +188,8 @@ def headless(records: Sequence[Sequence[str]], wanted: Wanted) -> Guess | None:
     columns = [[cell.strip() for cell in cells] for cells in zip(*rows, strict=True)]
     if asked and not (numbers and all(0 < int(name) <= len(header) for name in asked)):
         return None
-    if wanted.get("image") or any(_names_images(cells) for cells in columns):
+    files = any(_name(is_image, cells) or _name(is_sound, cells) for cells in columns)
+    if wanted.get("image") or wanted.get("audio") or files:
         return None
     label = _label_column(columns)
     if not asked and (label is None or columns[label][0] not in columns[label][1:]):

@@ -74,6 +74,23 @@ def clusters(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
     return [root(i) for i in range(count)]
 
 
+def linked(count: int, pairs: Iterable[tuple[int, int]], alike: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+    """The pairs that are alike, but for those which others already join: a crowd of copies needs few comparisons."""
+    parent = list(range(count))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    found = []
+    for a, b in pairs:
+        if root(a) != root(b) and alike(a, b):
+            parent[root(b)] = root(a)
+            found.append((a, b))
+    return found
+
+
 def same(values: Sequence[object]) -> list[tuple[int, int]]:
     """Links from each item to the first one of equal value; None equals nothing."""
     first: dict[object, int] = {}

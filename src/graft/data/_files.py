@@ -21,6 +21,9 @@ UNSUPPORTED = frozenset([
     ".heic", ".heif", ".avif", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw", ".dcm", ".exr", ".hdr",
     ".ico", ".jxl",
 ])  # fmt: skip
+SOUNDS = frozenset([".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd",
+                    ".w64", ".rf64", ".caf"])  # fmt: skip
+UNSUPPORTED_SOUNDS = frozenset([".m4a", ".aac", ".wma", ".amr", ".webm", ".mp4", ".mka", ".3gp", ".ra", ".m4b"])
 SPLITS = {
     "train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid",
     "test": "test", "testing": "test",
@@ -36,6 +39,10 @@ def is_junk(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGES
+
+
+def is_sound(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SOUNDS
 
 
 def part_of(name: str) -> str | None:

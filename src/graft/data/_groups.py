@@ -24,10 +24,11 @@ class _Words(NamedTuple):
 
 _IMAGES = _Words("images", "repeat the pixels of another one", "of images show almost the same picture", "pictures")
 _TEXTS = _Words("texts", "repeat another one, but for case and blanks", "of texts say almost the same", "texts")
+_SOUNDS = _Words("sounds", "repeat the samples of another one", "of sounds are almost the same", "sounds")
 
 
 def words(modality: str) -> _Words:
-    return _TEXTS if modality == "text" else _IMAGES
+    return {"text": _TEXTS, "audio": _SOUNDS}.get(modality, _IMAGES)
 
 
 def grouped(dataset: Dataset, samples: Sequence[Sample], exact: Links, near: Links) -> tuple[list[Sample], list[Issue]]:

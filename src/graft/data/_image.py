@@ -138,12 +138,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _foreign(data: bytes) -> str:
     if b"ftyp" in data[:12]:
         return f"not an image that Graft reads (a {data[8:12].decode('latin-1')} file; convert it to JPEG or PNG)"
+    return not_one(data, "an image")
+
+
+def not_one(data: bytes, noun: str) -> str:
+    """Why bytes are not what they should be, by their first ones."""
     for magic, what in _FOREIGN.items():
         if data.lstrip()[: len(magic)] == magic:
-            return f"not an image (it is {what})"
+            return f"not {noun} (it is {what})"
     start = data[:16]
     shown = repr(start.decode("ascii", "replace")) if start.isascii() else "bytes " + start[:8].hex(" ")
-    return f"not an image (starts with {shown})"
+    return f"not {noun} (starts with {shown})"
 
 
 def _reason(error: Exception) -> str:

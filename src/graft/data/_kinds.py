@@ -1,4 +1,7 @@
-"""Which classes a label names, for each kind of labels: one for a class, several for labels and tags, else none."""
+"""Which classes a label names, for each kind of labels: one for a class, several for labels and tags, else none.
+
+A transcript names none: its symbols are found when it is known which samples are trained on.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ OUTSIDE = "O"  # the tag of a word that belongs to nothing
 def names(kind: str, label: Label | None) -> tuple[str, ...]:
     """The classes in a label, each once."""
     if isinstance(label, str):
-        return (label,)
+        return () if kind == "transcript" else (label,)
     if kind in ("labels", "tags") and isinstance(label, tuple):
         return tuple(dict.fromkeys(str(name) for name in label))
     return ()

@@ -1,4 +1,4 @@
-"""The labels of a table's rows: a class, several labels, or a number; which of them, and from which columns."""
+"""The labels of a table's rows: a class, several labels, a number, or what is said; which, and from which columns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graft.data import _columns
+from graft.data import _columns, _text
 from graft.data._table import Table, Wanted
-from graft.types import Issue, Label, Sample
+from graft.errors import UsageError
+from graft.types import Issue, Label, Sample, Text, UnreadableSample
 
 _YES = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False,
         "": False}  # fmt: skip
@@ -48,8 +49,25 @@ def of_texts(table: Table, wanted: Wanted) -> Labels:
     return _of_kind(table, found, wanted.get("kind") or _kind(table, found))
 
 
+def of_sounds(table: Table, wanted: Wanted) -> Labels:
+    """What is asked for, else classes, else what is said: in a table that has both columns the label counts."""
+    roles, said = _columns.AUDIO, wanted.get("kind") == "transcript"
+    asked = None if said else _asked(table, wanted)
+    if asked is not None:
+        return asked
+    found = (
+        None if wanted.get("transcript") else _columns.column(table, wanted, "label", [] if said else roles["label"])
+    )
+    if found and not said:
+        return _of_kind(table, found, wanted.get("kind") or "class")
+    found = found or _columns.column(table, wanted, "transcript", roles["transcript"])
+    return Labels("transcript", (found,)) if found else Labels("none")
+
+
 def _asked(table: Table, wanted: Wanted) -> Labels | None:
     """The options `labels` and `number`."""
+    if wanted.get("kind") == "transcript":
+        raise UsageError(f"kind='transcript', but {table.name} is no table of sounds", "leave it out")
     labels, number = wanted.get("labels"), wanted.get("number")
     if isinstance(number, str):
         return Labels("number", (_columns.named(table, "number", number),))
@@ -98,6 +116,8 @@ def read(table: Table, labels: Labels, number: int, cells: Mapping[str, str]) ->
         found = table.lists.get((number, column)) or cells.get(column, "").split(labels.separator)
         return tuple(sorted({name.strip() for name in found} - {""}))
     cell = cells.get(column, "")
+    if labels.kind == "transcript":
+        return _transcript(table, number, cell.strip())
     if not cell.strip():
         return None
     return _class(table, number, cell) if labels.kind == "class" else _finite(table, number, cell)
@@ -111,6 +131,18 @@ def require_some(table: Table, labels: Labels, samples: Sequence[Sample], noun: 
     if labels.columns and all(sample.label is None for sample in samples):
         what = f"rows without a label: column '{labels.columns[0]}' of {table.path.name} is empty"
         table.issues.append(Issue("no-labels", "warning", what, (), "fill in the label"))
+
+
+def _transcript(table: Table, number: int, cell: str) -> str | None:
+    """As it is written; what no text may be, such as one with a NUL, is none."""
+    try:
+        _text.checked(Text(cell or "-"))
+    except UnreadableSample as error:
+        table.bad["bad-label"].append(f"row {number}: {error}")
+        return None
+    if not cell:
+        table.bad["missing-transcript"].append(f"row {number}")
+    return cell or None
 
 
 def _class(table: Table, number: int, cell: str) -> str:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graft import registry, spec
-from graft.data._files import TABLES, is_image, is_junk, part_of
+from graft.data._columns import AUDIO
+from graft.data._files import TABLES, UNSUPPORTED_SOUNDS, is_image, is_junk, is_sound, part_of
 from graft.errors import DataError, UsageError
 from graft.spec import Spec
 from graft.types import Dataset
 
 _TEXTS = {".txt": "lines", ".conll": "conll", ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".bio2": "conll"}
+_WITHOUT = {"conll": "conll", "lines": "texts", "audio": "audio"}  # what a folder without images and tables holds
 _PEEK = 1 << 20  # bytes of a JSON file that show what it is
+_ENOUGH = 1000  # images or sounds of a folder that show what it holds
 
 
 def open_data(text: str) -> Dataset:
@@ -87,46 +92,80 @@ def _reader(path: Path) -> str:
     if path.is_dir():
         return _folder_reader(path)
     suffix = path.suffix.lower()
-    known = {**TABLES, **_TEXTS}.get(suffix) or ("folder" if is_image(path.name) else "")
+    media = "folder" if is_image(path.name) else "audio" if is_sound(path.name) else ""
+    known = {**TABLES, **_TEXTS}.get(suffix) or media
     if known or suffix == ".json":
         return known or _json_reader(path)
-    raise DataError(f"{path} is neither a folder, an image, a text nor a table ({', '.join(TABLES)})",
+    if suffix in UNSUPPORTED_SOUNDS:
+        raise DataError(f"{path} is of a format that Graft does not read ({suffix})", "convert it to wav or flac")
+    raise DataError(f"{path} is neither a folder, an image, a sound, a text nor a table ({', '.join(TABLES)})",
                     "give a folder with one folder per class, or a table with the columns path or text, and label"
                     )  # fmt: skip
 
 
 def _folder_reader(path: Path) -> str:
-    """By the first image; without one by what else is there. The image reader says best that there is nothing."""
+    """By its images and sounds, whichever are more; without any by what else is there. The image reader says best that
+    there is nothing."""
     seen: dict[str, str] = {}
-    for here, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not is_junk(name)]
-        for name in (name for name in names if not is_junk(name)):
-            if is_image(name):
-                return "folder"
-            suffix = os.path.splitext(name)[1].lower()
-            top = Path(here) == path
-            if suffix == ".txt" or (top and suffix in (*TABLES, *_TEXTS)):
-                seen.setdefault(TABLES.get(suffix, _TEXTS.get(suffix, "")), name)
+    media: Counter[str] = Counter()
+    places: set[str] = set()  # of sounds
+    for here, name in _names(path):
+        suffix = os.path.splitext(name)[1].lower()
+        if is_image(name) or is_sound(name):
+            media["folder" if is_image(name) else "audio"] += 1
+            places |= {here} if is_sound(name) else set()
+        elif suffix == ".txt" or (Path(here) == path and suffix in (*TABLES, *_TEXTS)):
+            seen.setdefault(TABLES.get(suffix, _TEXTS.get(suffix, "")), name)
+        elif suffix in UNSUPPORTED_SOUNDS:
+            seen.setdefault("audio", name)
+        if media.total() >= _ENOUGH or media["folder"] >= _ENOUGH // 10 and not media["audio"]:
+            break
+    if media:
+        reader = "audio" if media["audio"] > media["folder"] else "folder"
+        return "tables" if reader == "audio" and len(places) == 1 and _has_train(path) else reader
     table = seen.get("csv") or seen.get("jsonl")
     if table is not None:
         return _tables_reader(path, table)
-    return "conll" if "conll" in seen else "texts" if "lines" in seen else "folder"
+    return next((reader for kind, reader in _WITHOUT.items() if kind in seen), "folder")
+
+
+def _names(path: Path) -> Iterator[tuple[str, str]]:
+    """Every file below a folder that is no junk, and the folder it is in."""
+    for here, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        yield from ((here, name) for name in names if not is_junk(name))
+
+
+def _has_train(path: Path) -> bool:
+    return any(part_of(p.name) == "train" for p in path.iterdir() if p.suffix.lower() in TABLES)
 
 
 def _tables_reader(path: Path, table: str) -> str:
     """One data set where a table is named for its train part; else Graft cannot know which one is meant."""
-    if any(part_of(p.name) == "train" for p in path.iterdir() if p.suffix.lower() in TABLES):
+    if _has_train(path):
         return "tables"
     raise DataError(f"{path} holds tables, and no images", f"give the table itself: {path / table}")
 
 
 def _json_reader(path: Path) -> str:
-    """Questions have passages; else it should be the parts of a data set."""
+    """Questions have passages, and a manifest of sounds is one object per line; else it should be the parts of a data
+    set."""
     try:
         with path.open("rb") as file:
-            return "squad" if b'"paragraphs"' in file.read(_PEEK) else "json_splits"
+            start = file.read(_PEEK)
     except OSError as error:
         raise DataError(f"{path} cannot be opened ({error.strerror})", f"check it: ls -l {path}") from None
+    if b'"paragraphs"' in start:
+        return "squad"
+    return "jsonl" if _is_manifest(start) else "json_splits"
+
+
+def _is_manifest(start: bytes) -> bool:
+    try:
+        first = json.loads(start.lstrip().partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and any(is_sound(str(first.get(name, ""))) for name in AUDIO["audio"])
 
 
 def _as_spec(text: str) -> Spec:

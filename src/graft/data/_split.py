@@ -48,13 +48,13 @@ def split(
 def strata(dataset: Dataset) -> list[str | None]:
     """What each sample is stratified by: its class; of several labels the rarest; of a number its fifth of all.
 
-    None: not labelled, or without any label. Tags and answers are one stratum.
+    None: not labelled, or without any label. Tags, answers and transcripts are one stratum.
     """
     labels = [sample.label for sample in dataset.samples]
     if dataset.kind == "number":
         return _fifths(labels)
     counts = Counter(name for label in labels for name in _kinds.names(dataset.kind, label))
-    if dataset.kind in ("tags", "answers", "none"):
+    if dataset.kind in ("tags", "answers", "transcript", "none"):
         return [None if label is None and dataset.kind != "none" else "all" for label in labels]
     found = (_kinds.names(dataset.kind, label) for label in labels)
     return [min(names, key=lambda name: (counts[name], name), default=None) for names in found]

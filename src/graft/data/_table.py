@@ -24,6 +24,8 @@ _REASONS = {
     "url": ("web addresses are left out, and never fetched", "download the files, and name them by relative paths"),
     "outside-root": ("paths that lead out of the table's folder are refused, and not read",
                      "copy the files beside the table, and name them by relative paths"),
+    "missing-transcript": ("rows without a transcript are samples without a label", "fill in what is said"),
+    "segment": ("rows that mean a stretch of a longer sound are left out", "cut the sounds, one file for each row"),
     "padded-label": ("labels are taken without the blanks around them", ""),
     "missing-file": ("files that do not exist are left out", "paths are relative to the folder of the table"),
 }  # fmt: skip
@@ -95,9 +97,9 @@ def check_options(wanted: Wanted) -> None:
         parts = value if several and value is not None else (value,)
         if any(part is not None and not isinstance(part, str) for part in parts):
             raise UsageError(f"{name}={value!r} must be the name of a column", f"write {name}='...' in quotes")
-    _one_of(wanted, ("label", "labels", "number"))
-    _one_of(wanted, ("image", "text"))
-    kinds = ("class", "labels", "number")
+    _one_of(wanted, ("label", "labels", "number", "transcript"))
+    _one_of(wanted, ("image", "text", "audio"))
+    kinds = ("class", "labels", "number", "transcript")
     if wanted.get("kind") not in (None, *kinds):
         raise UsageError(f"kind={wanted['kind']!r} is not a kind of labels", "choose from: " + ", ".join(kinds))
 

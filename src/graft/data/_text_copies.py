@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -62,24 +62,7 @@ def near_copies(texts: Iterable[Text]) -> list[tuple[int, int]]:
     rest = sorted({*range(len(signs))} - {row for _, row in equal})
     long = [row for row in rest if any(map(len, signs[row]))]
     pairs = [(long[a], long[b]) for a, b in _candidates([np.concatenate(signs[row]) for row in long])]
-    return equal + _linked(len(signs), pairs, lambda a, b: _alike(signs[a], signs[b], keys[a], keys[b]))
-
-
-def _linked(count: int, pairs: Iterable[tuple[int, int]], alike: Callable[[int, int], bool]) -> list[tuple[int, int]]:
-    """The pairs that are alike, but for those which others already join: a crowd of copies needs few comparisons."""
-    parent = list(range(count))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    found = []
-    for a, b in pairs:
-        if root(a) != root(b) and alike(a, b):
-            parent[root(b)] = root(a)
-            found.append((a, b))
-    return found
+    return equal + _copies.linked(len(signs), pairs, lambda a, b: _alike(signs[a], signs[b], keys[a], keys[b]))
 
 
 def shingles(found: Sequence[str]) -> _Hashes:

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-from graft.data._files import SPLITS, UNSUPPORTED, is_junk, readable
+from graft.data._files import IMAGES, SOUNDS, SPLITS, UNSUPPORTED, UNSUPPORTED_SOUNDS, is_junk, readable
 from graft.errors import DataError
 from graft.types import Issue, Sample
 
 Parts = tuple[str, ...]
+_UNREAD = {"images": (UNSUPPORTED, "convert them to JPEG or PNG"),
+           "sounds": (UNSUPPORTED_SOUNDS, "convert them to wav or flac")}  # fmt: skip
+_OTHERS = {"images": (SOUNDS, "sounds", "audio"), "sounds": (IMAGES, "images", "folder")}  # and what reads those
 
 # ---------------------------------------------------------------------------------------------------------- scanning
 
@@ -29,15 +32,20 @@ class Scan:
     folders: list[Parts] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # sounds among images, images among sounds
     outside: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
     def issues(self) -> Iterator[Issue]:
+        hint = _UNREAD.get(self.noun, ((), ""))[1]
+        _, others, reader = _OTHERS.get(self.noun, ((), "", ""))
         kinds = (
             ("ignored-file", "note", f"files that are not {self.noun} are ignored", self.ignored, ""),
-            ("unsupported-format", "warning", "images of a format that Graft does not read are left out",
-             self.unsupported, "convert them to JPEG or PNG"),
+            ("unsupported-format", "warning", f"{self.noun} of a format that Graft does not read are left out",
+             self.unsupported, hint),
+            ("other-modality", "warning", f"the folder holds {others}, too: only the {self.noun} are read", self.others,
+             f"to learn from the {others}: {reader}:{self.root}"),
             ("outside-root", "warning", "links that lead out of the folder are refused, and not read", self.outside,
              "copy the files into the folder"),
             ("broken-link", "warning", "links that lead nowhere, and pipes or devices, are left out", self.broken, ""),
@@ -98,9 +106,11 @@ def _file(scan: Scan, parts: Parts) -> None:
     suffix = os.path.splitext(parts[-1])[1].lower()
     if suffix in scan.suffixes:
         scan.files.append(parts)
+    elif suffix in _UNREAD.get(scan.noun, ((),))[0]:
+        scan.unsupported.append(key_of(parts))
     else:
-        other = scan.unsupported if suffix in UNSUPPORTED and scan.noun == "images" else scan.ignored
-        other.append(key_of(parts))
+        other = suffix in _OTHERS.get(scan.noun, ((),))[0]
+        (scan.others if other else scan.ignored).append(key_of(parts))
 
 
 def key_of(parts: Parts) -> str:
@@ -171,6 +181,6 @@ def nothing(path: str, scan: Scan, hint: str) -> DataError:
     if scan.outside:
         return DataError(f"{path} holds only links that lead out of it (such as {scan.outside[0]}), and they are not "
                          "followed", f"copy the {scan.noun} into the folder")  # fmt: skip
-    found = len(scan.ignored) + len(scan.unsupported)
-    seen = f"{found} other files, such as {(scan.unsupported + scan.ignored)[0]}" if found else "it is empty"
+    found = [*scan.unsupported, *scan.others, *scan.ignored]
+    seen = f"{len(found)} other files, such as {found[0]}" if found else "it is empty"
     return DataError(f"there are no {scan.noun} in {path} ({seen})", hint)

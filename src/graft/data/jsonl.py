@@ -15,10 +15,12 @@ def jsonl(
     *,
     image: str | None = None,
     text: str | None = None,
+    audio: str | None = None,
     pair: str | None = None,
     label: str | None = None,
     labels: str | tuple[str, ...] | None = None,
     number: str | None = None,
+    transcript: str | None = None,
     kind: str | None = None,
     split: str | None = None,
     group: str | None = None,
@@ -26,8 +28,8 @@ def jsonl(
     """The options are those of csv. Raises DataError for a missing file or key, or when no line can be used;
     UsageError for options that contradict each other."""
     wanted: _table.Wanted = {
-              "image": image, "text": text, "pair": pair, "label": label, "labels": labels, "number": number,
-              "kind": kind, "split": split, "group": group}  # fmt: skip
+              "image": image, "text": text, "audio": audio, "pair": pair, "label": label, "labels": labels,
+              "number": number, "transcript": transcript, "kind": kind, "split": split, "group": group}  # fmt: skip
     _table.check_options(wanted)
     file = _table.table_file(path)
     return _rows.dataset(_jsonl_table.read(file, file.name), wanted)

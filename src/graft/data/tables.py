@@ -17,7 +17,8 @@ from graft.errors import DataError
 from graft.types import Dataset, Issue, Sample
 
 _ORDER = ("train", "valid", "test")
-_KINDS = {"class": "classes", "labels": "several labels for each row", "number": "numbers", "none": "no labels"}
+_KINDS = {"class": "classes", "labels": "several labels for each row", "number": "numbers",
+          "transcript": "transcripts", "none": "no labels"}  # fmt: skip
 _ONCE = frozenset(["no-header", "number-label", "no-label-column"])  # true of all files alike: said of the first one
 
 
@@ -31,10 +32,12 @@ def tables(
     *,
     image: str | None = None,
     text: str | None = None,
+    audio: str | None = None,
     pair: str | None = None,
     label: str | None = None,
     labels: str | tuple[str, ...] | None = None,
     number: str | None = None,
+    transcript: str | None = None,
     kind: str | None = None,
     split: str | None = None,
     group: str | None = None,
@@ -45,8 +48,8 @@ def tables(
     of labels; UsageError for options that contradict each other.
     """
     wanted: _table.Wanted = {
-              "image": image, "text": text, "pair": pair, "label": label, "labels": labels, "number": number,
-              "kind": kind, "split": split, "group": group}  # fmt: skip
+              "image": image, "text": text, "audio": audio, "pair": pair, "label": label, "labels": labels,
+              "number": number, "transcript": transcript, "kind": kind, "split": split, "group": group}  # fmt: skip
     _table.check_options(wanted)
     root = Path(path).expanduser()
     files, others = _files(root, path)

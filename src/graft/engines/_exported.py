@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from graft.device import autocast
@@ -22,6 +22,8 @@ def exported(prefix: Prefix, x: Tensor, mask: Tensor | None) -> ExportedProgram:
     module = copy.deepcopy(prefix).requires_grad_(False)
     fold(module, x, mask)
     sizes = {0: Dim.AUTO} if mask is None else {0: Dim.AUTO, 1: Dim.AUTO}
+    if mask is not None and x.shape[1] == 1:  # of one position a graph would be made that takes no second one
+        x, mask = nn.functional.pad(x, (*(0, 0) * (x.ndim - 2), 0, 1)), nn.functional.pad(mask, (0, 1))
     given = (x.contiguous(),) if mask is None else (x, mask)
     with quiet():
         return torch.export.export(module, given, dynamic_shapes=(sizes,) * len(given))

@@ -1,0 +1,223 @@
+"""Leave one group out: a recipe repeated once for each group, fitted on all the others and scored on that one.
+
+It says what to expect of a speaker, a patient or a camera that nobody has seen. Nothing of the group that is left out
+is used for anything: not for a vocabulary, not to scale features; and nothing is chosen, so there is no validation
+part, and the last epoch counts. Every way is measured on the same folds, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from graft import build, groups, intake, registry, run, seen, zoo
+from graft.console import Console
+from graft.errors import DataError, UsageError
+from graft.groups import Grouped, Rows
+from graft.paired import Array, Fold, corrected
+from graft.recipe import AUTO
+from graft.spec import parse
+from graft.trials import Trials, Way
+from graft.types import Dataset, Issue, Json, Recipe
+
+COPIES = ("exact-copies", "near-copies")  # findings of the audit
+
+
+def leave_one_out(
+    asked: Recipe | str | Path,
+    data: str,
+    group: str = groups.ANY,
+    ways: Sequence[Way] = (),
+    *,
+    console: Console | None = None,
+    folder: Path | None = None,
+    device: str | None = None,
+) -> Json:
+    """A recipe, or the one that the run in a folder came to, on each group of `data`: figures, mean and worst group.
+
+    `ways` are measured in place of the recipe's own; each has its differences from the first one. `folder` keeps what
+    each sample adds to the score (trials.jsonl), and what is kept there is not measured again.
+
+    It is a figure of the recipe, not of the model that the run has. Where `data` hold samples of the run's sealed test
+    part, an opening is recorded. Raises UsageError for "auto" without ways, DataError for fewer than two groups, and
+    what `fit` raises.
+    """
+    told, data = console or Console(quiet=True), groups.with_group(data, group)
+    recipe, pool = _of_recipe(asked, data, told) if isinstance(asked, Recipe) else _of_run(Path(asked), data)
+    recipe = replace(recipe, device=device or recipe.device)
+    found = groups.grouped(data, pool, group, "--leave-out")
+    folds, dropped = _folds(pool, found)
+    pool = pool.replace(samples=tuple(replace(sample, split=None) for sample in pool.samples))
+    chosen = tuple(ways) or (Way(zoo.one_trunk(recipe.backbone), recipe.strategy, recipe.features),)
+    trials = _measured(_checked(recipe, pool, chosen), pool, folds, chosen, list(found.rows), told, folder)
+    known = {} if isinstance(asked, Recipe) else seen.before(Path(asked), pool)
+    if "test" in known:  # only now: what fails before shows nobody anything
+        run.open_sealed(Path(str(asked)), f"leave one {group} out of {data}")
+    issues = [*pool.issues, *found.issues(), *_few(found), *dropped, *_known(known), *_pretrained(chosen, pool)]
+    return {"data": data, "samples": sum(len(fold.test) for fold in folds), "metric": trials.task.metric,
+            "ways": [_row(trials, way, chosen[0], found) for way in chosen],
+            "seen_before": {name: len(keys) for name, keys in known.items()},
+            "issues": [issue.json() for issue in issues]}  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------- the data
+
+
+def _of_run(folder: Path, data: str) -> tuple[Recipe, Dataset]:
+    """What the run came to (of "auto": what it chose), and the samples as it has learned to read them."""
+    loaded = run.load(folder)
+    return loaded.recipe, intake.for_evaluation(data, loaded)
+
+
+def _of_recipe(recipe: Recipe, data: str, console: Console) -> tuple[Recipe, Dataset]:
+    """All labelled samples, whatever parts the data name."""
+    dataset = intake.read(replace(recipe, data=data, valid=0.0, test=0.0, sealed=None), console)
+    return recipe, dataset.where(lambda sample: sample.label is not None)
+
+
+def _checked(recipe: Recipe, pool: Dataset, ways: Sequence[Way]) -> Recipe:
+    """The recipe with what the data settle. Raises UsageError for a way that cannot be measured on them."""
+    if any(parse(way.strategy).name == AUTO for way in ways):
+        raise UsageError(
+            "auto chooses among ways, and is none itself", "name one: --strategy lp_ft, or --strategy ridge"
+        )
+    settled = zoo.settled(replace(recipe, strategy=ways[0].strategy, features=ways[0].features), pool)
+    for way in ways:
+        build.check_strategy(way.recipe(settled))
+        zoo.settled(way.recipe(settled), pool)
+    return settled
+
+
+def _folds(pool: Dataset, found: Grouped) -> tuple[tuple[Fold, ...], list[Issue]]:
+    """One fold for each group, and what is not trained on because the group that is left out holds a copy of it.
+
+    Raises DataError for fewer than two groups, and where the others of one hold a single class.
+    """
+    if len(found.rows) < 2:
+        what = (
+            f"all samples of {pool.name} belong to one group, '{next(iter(found.rows))}': there are no others to fit on"
+        )
+        raise DataError(what, f"give data with at least two groups in the column {found.column}")
+    copies, folds, lost = _copies(pool), [], set[int]()
+    for name, test in found.rows.items():
+        others = np.concatenate([rows for other, rows in found.rows.items() if other != name])
+        shared = np.isin(copies[others], copies[test]) & (copies[others] >= 0)
+        lost |= set(others[shared].tolist())
+        train = np.sort(others[~shared])
+        if pool.kind == "class" and len({pool.samples[i].label for i in train}) < 2:
+            what = f"without the group '{name}' fewer than two classes are left to learn from"
+            raise DataError(what, "give groups that each hold several classes")
+        folds.append(Fold(train, test, np.ones(len(test), bool)))
+    return tuple(folds), _dropped(pool, sorted(lost))
+
+
+def _copies(pool: Dataset) -> Rows:
+    """(N,) samples with one number may be copies of each other; -1: of none. The audit's groups join whole groups that
+    share a copy; of these the samples count that it names as copies."""
+    named = {key for issue in pool.issues if issue.code in COPIES for key in issue.keys}
+    groups_of = [sample.group if sample.key in named else None for sample in pool.samples]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(filter(None, groups_of)))}
+    return np.array([-1 if name is None else numbers[name] for name in groups_of], dtype=np.int64)
+
+
+# --------------------------------------------------------------------------------------------------------- the trials
+
+
+def _measured(
+    recipe: Recipe,
+    pool: Dataset,
+    folds: tuple[Fold, ...],
+    ways: Sequence[Way],
+    names: Sequence[str],
+    console: Console,
+    folder: Path | None,
+) -> Trials:
+    """Every way on every fold; what a frozen trunk computes is computed once for all of them."""
+    trials = Trials(recipe, pool, folds, folder)
+    for trunk in dict.fromkeys(way.backbone for way in ways if not _reads(way)):
+        zoo.check_modality(trials.trunk(trunk).backbone.info, pool)
+        trials.open(trunk, console)
+    missing = [(way, k) for way in ways for k in trials.missing(way)]
+    with console.phase("trials", len(missing), "groups left out") as bar:
+        for done, (way, k) in enumerate(missing):
+            if _reads(way):
+                _measure_apart(trials, way, k)
+            else:
+                trials.measure(way, k)
+            bar(done + 1, names[k])
+    return trials
+
+
+def _reads(way: Way) -> bool:
+    """Whether the trunk makes something of its own, such as a vocabulary, from the samples to learn from."""
+    return "corpus" in inspect.signature(registry.find("backbone", parse(way.backbone).name)).parameters
+
+
+def _measure_apart(trials: Trials, way: Way, fold: int) -> None:
+    """With a trunk that is made anew, from the samples of the other groups alone."""
+    kept = set(trials.folds[fold].train.tolist())
+    samples = [replace(s, split="train" if i in kept else "test") for i, s in enumerate(trials.pool.samples)]
+    alone = Trials(trials.recipe, trials.pool.replace(samples=tuple(samples)), trials.folds)
+    zoo.check_modality(alone.trunk(way.backbone).backbone.info, alone.pool)
+    alone.measure(way, fold)
+    trials.keep(way, fold, alone.hits[way][fold], alone.seconds[way])
+
+
+def _row(trials: Trials, way: Way, first: Way, found: Grouped) -> Json:
+    """A way's figures, and its difference from the first way: Student's t over the groups."""
+    each = {name: trials.hits[way][k] for k, name in enumerate(found.rows)}
+    metric, everything = trials.task.metric, np.concatenate(list(each.values()))
+    named = {"way": f"{way.strategy}{' of all stages' * (way.features == 'stages')} on {way.backbone}",
+             "strategy": way.strategy, "backbone": way.backbone, "features": way.features}  # fmt: skip
+    apart = None if way == first else corrected(_differences(trials, way, first), 0.0, len(everything) / len(each))
+    return named | {
+        "scores": {metric: groups.score(everything)._asdict()},
+        **groups.summary(metric, found.column, each),
+        "gain": apart._asdict() if apart else None,
+        "seconds": round(trials.seconds[way], 2),
+    }
+
+
+def _differences(trials: Trials, a: Way, b: Way) -> Array:
+    """(G,) of the means of the groups."""
+    return np.array([(trials.hits[a][k] - trials.hits[b][k]).mean() for k in range(len(trials.folds))])
+
+
+# -------------------------------------------------------------------------------------------------------- the findings
+
+
+def _few(found: Grouped) -> list[Issue]:
+    if len(found.rows) > 2:
+        return []
+    what = "there are only two groups: their mean has an interval, but hardly a meaning"
+    return [Issue("two-groups", "warning", what, tuple(found.rows), "give more groups")]
+
+
+def _dropped(pool: Dataset, rows: Sequence[int]) -> list[Issue]:
+    keys = tuple(pool.samples[i].key for i in rows)
+    what = f"{len(keys)} samples are not trained on while a group with a copy of them is left out"
+    return [Issue("copies-between-groups", "note", what, keys)] if keys else []
+
+
+def _known(known: seen.Seen) -> list[Issue]:
+    """What is left out is fitted anew; but the way itself may have been chosen by these samples."""
+    learned = tuple(key for name in ("train", "valid") for key in known.get(name, ()))
+    what = "the run was made with these samples: models are fitted anew here, but its recipe may be chosen by them"
+    found = [Issue("seen-before", "note", what, learned)] if learned else []
+    return [*found, *seen.issues({name: keys for name, keys in known.items() if name == "test"})]
+
+
+def _pretrained(ways: Sequence[Way], pool: Dataset) -> list[Issue]:
+    """Trunks of other runs that have seen these samples, the left out ones among them."""
+    found = []
+    for trunk in dict.fromkeys(way.backbone for way in ways):
+        folder = Path(parse(trunk).target or "")
+        if parse(trunk).name == "trained" and (folder / "splits.jsonl").is_file():
+            keys = tuple(key for part in seen.before(folder, pool).values() for key in part)
+            what = f"{trunk} was pretrained on these samples, those of each left out group among them"
+            found += [Issue("pretrained-on", "warning", what, keys, "pretrain on other data")] if keys else []
+    return found

@@ -1,0 +1,31 @@
+"""What a run has seen of other data before, found by the content of the samples, whatever these are called by now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from graft import run
+from graft.types import Dataset, Issue
+
+_WORDS = {"train": "the run was trained on these samples: the score is too high",
+          "valid": "the run was chosen by these samples: the score is somewhat too high",
+          "test": "these samples are the run's sealed test part, now opened once more"}  # fmt: skip
+
+Seen = Mapping[str, Sequence[str]]  # the run's part ("train", "valid", "test") -> the names of the samples
+
+
+def before(folder: Path, dataset: Dataset) -> dict[str, list[str]]:
+    """Names of the samples of an audited data set whose content the run had, by its own split."""
+    parts = {line["sha256"]: line["split"] for line in run.splits(folder)}
+    seen: dict[str, list[str]] = {}
+    for sample in dataset.samples:
+        if sample.digest in parts:
+            seen.setdefault(parts[sample.digest], []).append(sample.key)
+    return seen
+
+
+def issues(seen: Seen) -> list[Issue]:
+    """What that says of a score of the run on these samples."""
+    return [Issue("seen-before", "note" if name == "test" else "warning", _WORDS[name], tuple(keys))
+            for name, keys in seen.items()]  # fmt: skip
