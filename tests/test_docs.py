@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import draw_flowers
+from conftest import draw_flowers, draw_sounds
 from graft import cli, recipe, registry
 
 ROOT = Path(__file__).parents[1]
@@ -29,11 +29,13 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with flowers/, new_photos/, other_photos/, and some tickets; quick trunks and one epoch as
-    defaults."""
+    """A working folder with flowers/, new_photos/, other_photos/, recordings/, new_speaker/, and some tickets; quick
+    trunks and one epoch as defaults."""
     draw_flowers(tmp_path / "flowers", each=14)
     draw_flowers(tmp_path / "other_photos", each=4, seed=7)
     (draw_flowers(tmp_path / "new", each=2, seed=8) / "rose").rename(tmp_path / "new_photos")
+    draw_sounds(tmp_path / "recordings", each=9)
+    draw_sounds(tmp_path / "new_speaker", each=3, seed=7)
     monkeypatch.chdir(tmp_path)
     tickets = (ROOT / "examples" / "tickets.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "tickets.csv").write_text("\n".join([tickets[0], *tickets[1::4]]) + "\n", encoding="utf-8")
@@ -46,7 +48,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trunk(record: dict[str, str]) -> dict[str, str]:
-    return {"backbone": "tfidf" if "tickets" in record.get("data", "") else "toy"}
+    data = record.get("data", "")
+    sounds = "cnn_tdnn(rate=8000, mels=16, dim=8, widths=(4,), blocks=1)"
+    return {"backbone": "tfidf" if "tickets" in data else sounds if "recordings" in data else "toy"}
 
 
 def shell(line: str, monkeypatch: pytest.MonkeyPatch) -> None:

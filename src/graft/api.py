@@ -165,7 +165,7 @@ def pretrain(
     kind = modality(data, said)
     if kind == "text":
         return fit(data, controls=False, **of_words(said))
-    said = {**(of_sounds(data) if kind == "audio" else PRETRAIN), **said}
+    said = of_sounds(data, said) if kind == "audio" else {**PRETRAIN, **said}
     said["backbone"] = str(parse(str(said["backbone"])).with_options(pretrained=False))
     result = fit(data, controls=False, **said)
     if not (Path(result["run"]) / "trunk.json").exists():

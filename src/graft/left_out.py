@@ -52,8 +52,8 @@ def leave_one_out(
     found = groups.grouped(data, pool, group, "--leave-out")
     folds, dropped = _folds(pool, found)
     pool = pool.replace(samples=tuple(replace(sample, split=None) for sample in pool.samples))
-    chosen = tuple(ways) or (Way(zoo.one_trunk(recipe.backbone), recipe.strategy, recipe.features),)
-    trials = _measured(_checked(recipe, pool, chosen), pool, folds, chosen, list(found.rows), told, folder)
+    recipe, chosen = _ways(recipe, pool, ways)
+    trials = _measured(recipe, pool, folds, chosen, list(found.rows), told, folder)
     known = {} if isinstance(asked, Recipe) else seen.before(Path(asked), pool)
     if "test" in known:  # only now: what fails before shows nobody anything
         run.open_sealed(Path(str(asked)), f"leave one {group} out of {data}")
@@ -79,17 +79,20 @@ def _of_recipe(recipe: Recipe, data: str, console: Console) -> tuple[Recipe, Dat
     return recipe, dataset.where(lambda sample: sample.label is not None)
 
 
-def _checked(recipe: Recipe, pool: Dataset, ways: Sequence[Way]) -> Recipe:
-    """The recipe with what the data settle. Raises UsageError for a way that cannot be measured on them."""
-    if any(parse(way.strategy).name == AUTO for way in ways):
-        raise UsageError(
-            "auto chooses among ways, and is none itself", "name one: --strategy lp_ft, or --strategy ridge"
-        )
-    settled = zoo.settled(replace(recipe, strategy=ways[0].strategy, features=ways[0].features), pool)
-    for way in ways:
+def _ways(recipe: Recipe, pool: Dataset, ways: Sequence[Way]) -> tuple[Recipe, tuple[Way, ...]]:
+    """The recipe with what the data settle, and what is measured: its own way if no other is named.
+
+    Raises UsageError for a way that cannot be measured on them.
+    """
+    asked = [way.strategy for way in ways] or [recipe.strategy]
+    if any(parse(strategy).name == AUTO for strategy in asked):
+        raise UsageError("auto chooses among ways, and is none itself", "name one: --strategy lp_ft, or ridge")
+    settled = zoo.settled(replace(recipe, strategy=asked[0]), pool)
+    chosen = tuple(ways) or (Way(zoo.one_trunk(settled.backbone), settled.strategy, settled.features),)
+    for way in chosen:
         build.check_strategy(way.recipe(settled))
         zoo.settled(way.recipe(settled), pool)
-    return settled
+    return settled, chosen
 
 
 def _folds(pool: Dataset, found: Grouped) -> tuple[tuple[Fold, ...], list[Issue]]:

@@ -50,6 +50,7 @@ PRETRAIN_SOUND = {
     "optimizer": "adamw",
     "schedule": "one_cycle",
     "weight_decay": 0.05,
+    "head": "linear(standardize=False)",
     "label_smoothing": 0.1,
     "batch_size": 64,
     "ema": 0.999,
@@ -147,10 +148,14 @@ def modality(data: str, said: Json) -> str:
     return found[0] if found else open_data(data).modality
 
 
-def of_sounds(data: str) -> Json:
+def of_sounds(data: str, said: Json) -> Json:
     """The options of a run that learns a trunk of sounds: by their labels, or where there are none by hidden frames."""
-    labelled = any(sample.label is not None for sample in open_data(data).samples)
-    return PRETRAIN_SOUND if labelled else {**PRETRAIN_SOUND, "task": build.UNLABELLED["audio"], "label_smoothing": 0.0}
+    opened, hidden = open_data(data), build.UNLABELLED["audio"]
+    asked = parse(said.get("task", AUTO)).name
+    if asked == hidden or (asked == AUTO and all(sample.label is None for sample in opened.samples)):
+        return {**PRETRAIN_SOUND, "task": hidden, "head": "linear", "label_smoothing": 0.0, **said}
+    classes = opened.kind == "class"
+    return {**PRETRAIN_SOUND, **({} if classes else {"head": "linear", "label_smoothing": 0.0}), **said}
 
 
 def of_words(said: Json) -> Json:

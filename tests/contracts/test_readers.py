@@ -11,7 +11,7 @@ from PIL import Image
 
 from graft import registry
 from graft.errors import GraftError
-from graft.types import Answers, Dataset, Text
+from graft.types import Answers, Dataset, Sound, Text
 
 READERS = sorted(registry.names("reader"))
 
@@ -93,8 +93,15 @@ def json_splits(root):
     return str(root / "c.json")
 
 
+def audio(root):
+    from conftest import draw_sounds
+
+    return str(draw_sounds(root, each=3))
+
+
 EXAMPLES = {"folder": folder, "csv": csv, "jsonl": jsonl, "digits": digits, "torchvision": torchvision, "texts": texts,
-            "lines": lines, "conll": conll, "squad": squad, "json_splits": json_splits, "tables": tables}  # fmt: skip
+            "audio": audio, "lines": lines, "conll": conll, "squad": squad, "json_splits": json_splits,
+            "tables": tables}  # fmt: skip
 UNTESTED = {"hub": "needs the library datasets and a network; tested with a stand-in in tests/unit"}
 
 
@@ -135,7 +142,7 @@ def label_fits(found, label):
     if found.kind in ("labels", "tags"):
         return isinstance(label, tuple) and set(label) <= set(found.classes)
     assert found.classes == ()
-    return isinstance(label, {"number": float, "answers": Answers, "none": NoneType}[found.kind])
+    return isinstance(label, {"number": float, "answers": Answers, "transcript": str, "none": NoneType}[found.kind])
 
 
 def test_tags_are_one_for_each_word(opened):
@@ -154,6 +161,10 @@ def test_samples_are_read_the_same_each_time(opened):
             assert raw.mode == "RGB" and raw.tobytes() == found.load(sample).tobytes()
         elif found.modality == "text":
             assert isinstance(raw, Text) and raw == found.load(sample)
+        else:
+            wave = raw.read(0, raw.frames)
+            assert isinstance(raw, Sound) and wave.shape == (raw.frames,) and wave.dtype == np.float32
+            assert np.array_equal(wave, found.load(sample).read(0, raw.frames))
 
 
 def test_different_samples_have_different_content(opened):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import wave
 
@@ -311,11 +312,21 @@ def test_a_corrected_header_is_only_that():
     assert _riff.data(io.BytesIO(encoded(note(), "RF64"))) is None and _riff.data(io.BytesIO(b"RIFF")) is None
 
 
+def test_a_file_of_empty_chunks_ends():
+    started = time.perf_counter()
+    data = encoded(note())
+    for body in (bytes(8_000_000), b"junk\0\0\0\0" * 1_000_000):
+        assert _riff.data(io.BytesIO(data[:12] + body)) is None
+        with pytest.raises(UnreadableSample):
+            opened(data[:36] + body)
+    assert time.perf_counter() - started < 10
+
+
 def test_the_decoder_of_mp3_is_quiet(tmp_path):
     """It writes to stderr of good files, too. Python's own stderr goes on."""
     data = encoded(note(2.0), "MP3")
     (tmp_path / "x.mp3").write_bytes(data[:3000] + bytes(400) + data[3400:-900])
-    code = ("import sys; from pathlib import Path; from graft.data import _sound, _sound_scan; path = Path(sys.argv[1]); "
+    code = ("import pathlib, sys; from graft.data import _sound, _sound_scan; path = pathlib.Path(sys.argv[1]); "
             "_sound_scan.scan(path); _sound.opened(path).read(100, 9000); print('said', file=sys.stderr)")  # fmt: skip
     found = subprocess.run([sys.executable, "-c", code, tmp_path / "x.mp3"], capture_output=True, text=True, check=True)
     assert found.stderr == "said\n"

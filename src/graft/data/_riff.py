@@ -8,6 +8,7 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 _STREAMED = 0x7FFF_0000  # bytes; who writes to a pipe says so much, or more, and means that it does not know
+_CHUNKS = 1000  # no file has more; one of empty chunks alone would take hours
 _SLACK = 4096  # bytes after the samples that may be anything, such as the tags of a music player
 
 
@@ -26,10 +27,10 @@ def data(file: BinaryIO) -> Data | None:
     if file.read(4) != b"RIFF":
         return None
     at = 12
-    while (found := _chunk(file, at)) is not None:
-        name, length = found
-        if name == b"data":
-            return _data(file, at + 4, length, size)
+    for _ in range(_CHUNKS):
+        name, length = _chunk(file, at) or (b"", 0)
+        if name in (b"data", b""):
+            return _data(file, at + 4, length, size) if name else None
         at += 8 + length + length % 2
     return None
 
@@ -40,18 +41,24 @@ def _data(file: BinaryIO, at: int, declared: int, size: int) -> Data:
     rest = size - start - declared
     if declared >= _STREAMED:
         return Data(at, None, min(declared, size - start))
-    if rest <= _SLACK or _chunks(file, start + declared, size) or _chunks(file, start + declared + 1, size):
+    if (
+        rest <= (_SLACK if declared else 0)
+        or _chunks(file, start + declared, size)
+        or _chunks(file, start + declared + 1, size)
+    ):
         return Data(at, declared, min(declared, size - start))
     return Data(at, declared, size - start)
 
 
 def _chunks(file: BinaryIO, at: int, size: int) -> bool:
-    while size - at >= 8:
-        found = _chunk(file, at)
-        if found is None or not found[0].isascii() or not found[0].decode().isprintable():
+    for _ in range(_CHUNKS):
+        found = _chunk(file, at) if size - at >= 8 else None
+        if found is None:
+            return at <= size + 1
+        if not found[0].isascii() or not found[0].decode().isprintable():
             return False
         at += 8 + found[1] + found[1] % 2
-    return at <= size + 1
+    return False
 
 
 def _chunk(file: BinaryIO, at: int) -> tuple[bytes, int] | None:

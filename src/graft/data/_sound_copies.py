@@ -26,7 +26,7 @@ def near_copies(thumbs: NDArray[np.uint8], sound: Callable[[int], Sound]) -> lis
     """Pairs of rows of (N, 16, 18, 3) spectrograms that are one recording; `sound(i)` opens it again. Pairs that follow
     from others are left out."""
     pairs = _copies.near_copies(thumbs, lambda i: picture(sound(i)))
-    spectrum = lru_cache(maxsize=256)(lambda i: _spectrum(sound(i)))
+    spectrum = lru_cache(maxsize=64)(lambda i: _spectrum(sound(i)))
     return _copies.linked(len(thumbs), pairs, lambda a, b: agreement(spectrum(a), spectrum(b)) >= _SAME)
 
 
