@@ -1,12 +1,12 @@
 """Sounds: spoken digits of six speakers (free-spoken-digit-dataset), and whether what other speech taught helps.
 
-    python benchmarks/audio.py official speakers adapt strings rates --data FOLDER --out benchmarks/results
+python benchmarks/audio.py official speakers adapt strings rates --data FOLDER --out benchmarks/results
 
-    official    the published split: recordings 0-4 of each digit and speaker are the test part
-    speakers    one speaker is left out at a time: the mean over speakers, and the worst one
-    adapt       a new speaker: nothing, AdaBN without labels, 5 labelled recordings of each digit
-    strings     speech recognition by CTC of 1 to 5 digits, held-out speaker, from scratch and pretrained
-    rates       the same recordings at 8, 16 and 44.1 kHz, mono and stereo: the same predictions
+official    the published split: recordings 0-4 of each digit and speaker are the test part
+speakers    one speaker is left out at a time: the mean over speakers, and the worst one
+adapt       a new speaker: nothing, AdaBN without labels, 5 labelled recordings of each digit
+strings     speech recognition by CTC of 1 to 5 digits, held-out speaker, from scratch and pretrained
+rates       the same recordings at 8, 16 and 44.1 kHz, mono and stereo: the same predictions
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def tables(recordings: Path, out: Path) -> None:
         shutil.copyfile(recordings / name, out / name)
     parts = [(name, *name.removesuffix(".wav").split("_")) for name in names]
     head = ("path", "label", "speaker")
-    write(out / "official.csv", (*head, "split"), [(n, d, s, "test" if int(i) < 5 else "train") for n, d, s, i in parts])
+    official = [(n, d, "test" if int(i) < 5 else "train") for n, d, _, i in parts]
+    write(out / "official.csv", ("path", "label", "split"), official)
     write(out / "speakers.csv", head, [(n, d, s) for n, d, s, _ in parts])
     for speaker in sorted({s for _, _, s, _ in parts}):
         own = [(n, d, s) for n, d, s, _ in parts if s == speaker]
@@ -76,16 +77,16 @@ def official(work: Path) -> list[Row]:
     for trunk, strategy in (("mfcc", "svm_rbf"), ("spectrogram:bundled:tiny64", "lda"), (TRUNK, "lda"),
                             (TRUNK, TUNE), (SCRATCH, TRAIN)):  # fmt: skip
         began = time.monotonic()
-        result = fit(f"{work}/official.csv(group='path')", work / "run", backbone=trunk, strategy=strategy, valid=0.0)
-        rows.append({"what": f"{strategy} on {trunk}", **result["test"]["accuracy"], "samples": result["splits"]["test"],
-                     "seconds": round(time.monotonic() - began, 1)})  # fmt: skip
+        result = fit(f"{work}/official.csv", work / "run", backbone=trunk, strategy=strategy, valid=0.0)
+        figures = {**result["test"]["accuracy"], "samples": result["splits"]["test"]}
+        rows.append({"what": f"{strategy} on {trunk}", **figures, "seconds": round(time.monotonic() - began, 1)})
     return rows
 
 
 def speakers(work: Path) -> list[Row]:
-    ways = (Way("mfcc", "svm_rbf"), Way("mfcc(count=20, segments=0)", "svm_rbf"), Way("spectrogram:bundled:tiny64", "lda"),
-            Way(SCRATCH, TRAIN), Way(TRUNK, "lda"), Way(TRUNK, "ridge"), Way(TRUNK, TUNE))  # fmt: skip
-    ways = ways[: int(os.environ.get("WAYS", len(ways)))]
+    ways = (Way("mfcc", "svm_rbf"), Way("mfcc(count=20, segments=0)", "svm_rbf"),
+            Way("spectrogram:bundled:tiny64", "lda"), Way(SCRATCH, TRAIN), Way(TRUNK, "lda"), Way(TRUNK, "ridge"),
+            Way(TRUNK, TUNE))  # fmt: skip
     recipe = recipe_of({"data": f"{work}/speakers.csv", "strategy": "lda", "backbone": TRUNK})
     found = leave_one_out(recipe, f"{work}/speakers.csv", "speaker", ways, folder=work)
     return [{"what": f"{way.strategy} on {way.backbone}", **row} for way, row in zip(ways, found["ways"], strict=True)]
@@ -131,7 +132,7 @@ def strings(work: Path) -> list[Row]:
 
 
 def rates(work: Path) -> list[Row]:
-    fit(f"{work}/official.csv(group='path')", work / "run", backbone=TRUNK, strategy="lda", valid=0.0)
+    fit(f"{work}/official.csv", work / "run", backbone=TRUNK, strategy="lda", valid=0.0)
     names = [row["path"] for row in csv.DictReader((work / "official.csv").open()) if row["split"] == "test"]
     plain, rows = None, []
     for rate in (8000, 16000, 44100):

@@ -19,7 +19,7 @@ LAYERS = (
     {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
     | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"}
-    | {"seen", "groups", "left_out", "adapting", "adapted"},
+    | {"seen", "groups", "left_out", "adapting", "adapted", "domains"},
     {"api"},
     {"cli"},
 )

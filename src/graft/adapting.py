@@ -10,10 +10,9 @@ run's folder is only read.
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -23,11 +22,12 @@ import torch
 from torch import Tensor
 
 from graft import build, intake, paired, registry, run, seen
-from graft.adapted import ABOUT, prove, write
+from graft.adapted import prove, write
 from graft.console import Console, Figure, figure
 from graft.data._sniff import open_data
 from graft.device import pick
-from graft.errors import DataError, GraftError
+from graft.domains import BATCH, batches, by_content, source_of
+from graft.errors import DataError, UsageError
 from graft.features import Feed
 from graft.freeze import FEW
 from graft.groups import score
@@ -37,27 +37,22 @@ from graft.paired import Array, Fold, Gain
 from graft.phase import Tell
 from graft.scoring import predict
 from graft.spec import Spec, parse
-from graft.store import read_json, sha256, write_json
+from graft.store import sha256, write_json
 from graft.tables import points
 from graft.train import Loop
 from graft.trials import batch_for, fit_scale
 from graft.types import (
     Dataset,
-    Inputs,
     Issue,
     Json,
     Metric,
     Model,
-    Phase,
     Predictions,
     Recipe,
-    Sample,
-    UnreadableSample,
 )
 
 AFFINE = {"weight", "bias"}  # the arrays of a probe that is a linear layer
 WORDS = {"helps": "adaptation helps", "hurts": "adaptation hurts", "unclear": "whether it helps cannot be told"}
-BATCH, SOURCE = 64, 2000  # samples at a time; of the run's own, so many tell their moments
 
 
 @final
@@ -113,7 +108,8 @@ class Adaptation:
         about = {"parent": str(self.loaded.folder), "manifest": sha256(self.loaded.folder / "manifest.json"),
                  "method": str(self.asked), "data": self.data, "samples": len(dataset),
                  "labels_used": not unlabelled(self.asked)}  # fmt: skip
-        write(self.folder, self.loaded.folder, model, recipe, dataset.replace(classes=self.loaded.classes), about)
+        kept = replace(self.loaded.recipe, strategy=recipe.strategy)
+        write(self.folder, self.loaded.folder, model, kept, dataset.replace(classes=self.loaded.classes), about)
         few = dataset.replace(samples=dataset.samples[:BATCH])
         prove(self.folder, lambda made: self._said(made, few).values, model)
         result = {"run": str(self.folder), "adapted_from": about, "data": self.data, "method": str(self.asked),
@@ -133,8 +129,8 @@ class Adaptation:
         scored, model = self._labelled(), copy.deepcopy(self.loaded.model)
         new, old = self._feed(dataset, model), self._source()
         with self.console.phase("adapting", len(dataset), "samples") as bar:
-            self.asked.bind(self.plugin, model, lambda stage: _batches(new, stage),
-                            old and (lambda stage: _batches(old, stage)))  # fmt: skip
+            self.asked.bind(self.plugin, model, lambda stage: batches(new, stage),
+                            old and (lambda stage: batches(old, stage)))  # fmt: skip
             bar(len(dataset), str(self.asked))
         if scored is None:
             return model, self.loaded.recipe, dataset, None
@@ -177,28 +173,31 @@ class Adaptation:
         feed.decode()
         if self.loaded.task.needs == "pooled":
             feed.pooled()  # parts of this feed share it, as far as a part of the trunk stands still
-        self._first(model)
         outcome = self._crossed(model, recipe, feed)
         with self.console.training() as story:
             self._fit(model, recipe, feed, torch.arange(len(feed)), story)
         return model, recipe, dataset, outcome
 
-    def _first(self, model: Model) -> Phase | None:
-        """The method's first phase: an impossible option is said before anything is trained."""
-        return next(self.asked.bind(self.plugin, copy.deepcopy(model)), None)
+    def _first(self, model: Model) -> None:
+        """An impossible option is said before anything is trained."""
+        next(self.asked.bind(self.plugin, copy.deepcopy(model)), None)
 
     def _trainable(self, dataset: Dataset) -> tuple[Model, Recipe]:
-        """The run's network. A probe that is linear becomes a linear layer, unless the method solves the head, too."""
+        """The run's network. For a method that cannot take its probe, one that is linear becomes a linear layer."""
         model, recipe = copy.deepcopy(self.loaded.model), self._suited(dataset)
         arrays = dict(model.head.named_buffers())
-        if not (isinstance(model.head, Fitted) and arrays.keys() == AFFINE and recipe.features == "last"):
+        try:
+            self._first(model)
             return model, recipe
-        linear = replace(recipe, strategy=f"solved(probe={parse(recipe.strategy).name!r})")
-        made = build.model(linear, model.backbone, self.loaded.task).to(self.where)
-        fit_scale(made, self._feed(dataset, made, linear).pooled())
+        except UsageError:
+            if not (isinstance(model.head, Fitted) and arrays.keys() == AFFINE and recipe.features == "last"):
+                raise
+        recipe = replace(recipe, strategy=f"solved(probe={parse(recipe.strategy).name!r})")
+        made = build.model(recipe, model.backbone, self.loaded.task).to(self.where)
+        fit_scale(made, self._feed(dataset, made, recipe).pooled())
         heads.set_affine(made.head, arrays["weight"], arrays["bias"])
-        phase = self._first(made)
-        return (model, recipe) if phase and phase.solve else (made, linear)
+        self._first(made)
+        return made, recipe
 
     def _suited(self, dataset: Dataset) -> Recipe:
         """Steps for few samples; moving BatchNorm keeps its statistics, which a few samples would only blur."""
@@ -219,7 +218,8 @@ class Adaptation:
         """Before and after on each fold's test part, of models that were adapted on the rest; None where the samples
         are too few for folds."""
         try:
-            folds = paired.folds(_by_content(feed.dataset), 0.15, recipe.seed)
+            folds = paired.folds(by_content(feed.dataset), 0.15, recipe.seed)
+            folds = folds[: max(1, len(folds) // paired.REPEATS)]  # each sample is scored once
         except DataError as error:
             self.issues.append(Issue("not-scored", "warning", f"whether it helps is not measured: {error.what}", (),
                                      "give some more labelled samples of each class"))  # fmt: skip
@@ -229,8 +229,7 @@ class Adaptation:
             for k, fold in enumerate(folds):
                 was[k], now[k] = self._fold(model, recipe, feed, fold)
                 bar(k + 1)
-        once = range(max(1, len(folds) // paired.REPEATS))  # each sample is in one test part of them
-        before, after = (score(np.concatenate([each[k] for k in once])) for each in (was, now))
+        before, after = (score(np.concatenate(list(each.values()))) for each in (was, now))
         many = f"{len(folds)} folds" if len(folds) > 1 else "a part that was held out"
         on = f"on {many} of {len(feed)} samples, each scored by a model that has not learned from it"
         return Outcome(before, after, paired.gain(now, was, folds), on)
@@ -295,54 +294,6 @@ class Adaptation:
                 Issue("worse", "warning", what, (), f"keep {self.loaded.folder}, or try another --method")
             )
         self.console.issues(self.issues)
-
-
-def source_of(loaded: run.Loaded) -> Dataset | None:
-    """At most SOURCE of the samples that a run has learned from, the same bytes as then; None: half of them are gone.
-
-    Of a run that was adapted itself: those that it was adapted to.
-    """
-    data = read_json(loaded.folder / ABOUT)["data"] if (loaded.folder / ABOUT).exists() else loaded.recipe.data
-    try:
-        opened = open_data(data)
-    except GraftError:
-        return None
-    learned = {(line["key"], line["sha256"]) for line in run.splits(loaded.folder) if line["split"] == "train"}
-    keys = {key for key, _ in learned}
-    samples = [sample for sample in opened.samples if sample.key in keys]
-    samples = samples[:: max(1, -(-len(samples) // SOURCE))]
-    kept = tuple(sample for sample in samples if (sample.key, _digest(opened, sample)) in learned)
-    return opened.replace(samples=kept, kind="none") if 2 * len(kept) > min(SOURCE, len(keys)) else None
-
-
-def _digest(dataset: Dataset, sample: Sample) -> str:
-    try:
-        return hashlib.sha256(dataset.read_bytes(sample)).hexdigest()
-    except UnreadableSample:
-        return ""
-
-
-def _batches(feed: Feed, stage: int) -> Iterator[Inputs]:
-    """All samples as a stage is given them; sequences of one length at a time, so that nothing is padded."""
-    feed.open(stage)
-    for rows in _alike(feed.sizes(), len(feed)):
-        yield feed.batch(rows, stage)
-
-
-def _alike(sizes: Tensor | None, count: int) -> list[Tensor]:
-    if sizes is None:
-        return list(torch.arange(count).split(BATCH))
-    return [few for size in sizes.unique() for few in (sizes == size).nonzero()[:, 0].split(BATCH)]
-
-
-def _by_content(dataset: Dataset) -> Dataset:
-    """Folds keep the data's groups apart; where all is one group, such as one new speaker, copies alone stay together:
-    those of equal content, and all that the audit calls near copies."""
-    if len({sample.group for sample in dataset.samples if not (sample.group or "copies:").startswith("copies:")}) != 1:
-        return dataset
-    near = {key for issue in dataset.issues if issue.code == "near-copies" for key in issue.keys}
-    samples = (replace(s, group="copies" if s.key in near else s.digest) for s in dataset.samples)
-    return dataset.replace(samples=tuple(samples))
 
 
 def _json(outcome: Outcome | None) -> Json:

@@ -5,7 +5,8 @@ What only training needs is imported by the verbs that train: `predict` answers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from graft.data._audit import unreadable
 from graft.data._sniff import with_columns, without_options
 from graft.device import pick
 from graft.engine import Engine
-from graft.errors import DataError, UsageError
+from graft.errors import DataError, Interrupted, UsageError
 from graft.features import Feed
 from graft.intake import for_evaluation, for_prediction, pool_of
 from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
@@ -247,7 +248,8 @@ def _left_out(folder: Path, data: str, column: str, by: str | None, device: str,
 
     if by is not None:
         raise UsageError("--by is about the run's model, and --leave-out fits others", f"leave out --by {by}")
-    found = leave_one_out(folder, data, column, console=console, device=device)
+    with _again():
+        found = leave_one_out(folder, data, column, console=console, device=device)
     way = found.pop("ways")[0]
     return {"run": str(folder), **found, "way": way["way"], "scores": way["scores"], "left_out": column,
             "groups": {name: way[name] for name in ("column", "metric", "groups", "mean", "worst")},
@@ -278,10 +280,19 @@ def adapt(
     data = with_columns(data, text=text, label=label, pair=pair)
     made = _claim(replace(loaded.recipe, data=data), out, resume=False)
     try:
-        with run.locked(made):
+        with run.locked(made), _again():
             return Adaptation(loaded, data, asked, made, console or Console(quiet=True), device).go()
     finally:
         run.drop_if_empty(made)
+
+
+@contextmanager
+def _again() -> Iterator[None]:
+    """What keeps no checkpoints begins anew."""
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.exit_code - 128, "interrupted", "run the same command again") from None
 
 
 # ------------------------------------------------------------------------------------------------------ the run folder

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # types needs torch, and `graft --help` does not
 Json = dict[str, Any]
 EVERY, MOST_ISSUES = 10.0, 5  # seconds between two lines of progress where there is no terminal; lines of findings
 RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece", "exact",
-         "subset")  # fmt: skip
+         "subset", "wer", "cer", "word_accuracy")  # fmt: skip
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

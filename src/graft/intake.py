@@ -23,8 +23,10 @@ from graft.store import read_json
 from graft.types import Backbone, Dataset, Issue, Raw, Sample, Text
 
 SOME = 512  # texts that are held at once
-OF_LABELS = ("no-label-column", "no-labels", "bad-label", "padded-label", "number-label", "similar-classes",
-             "class-not-in-train", "class-not-in-split")  # findings that say nothing of samples alone  # fmt: skip
+OF_LABELS = (  # findings that say nothing of samples alone
+    *("no-label-column", "no-labels", "missing-transcript", "bad-label", "padded-label", "number-label"),
+    *("similar-classes", "class-not-in-train", "class-not-in-split"),
+)
 
 
 def read(recipe: Recipe, console: Console) -> Dataset:
@@ -163,7 +165,7 @@ def _pairs(dataset: Dataset, loaded: run.Loaded) -> list[Issue]:
 
 def _as_labelled(data: str, loaded: run.Loaded) -> str:
     """Tables whose labels are read as the run's were: a small one may look as if it had others."""
-    ways, reader = ("number", "labels", "kind"), reader_of(data)
+    ways, reader = ("number", "labels", "kind", "transcript"), reader_of(data)
     if reader.name not in ("csv", "jsonl", "tables") or any(name in reader.options for name in ways):
         return data
     if "label" not in reader.options:
@@ -171,7 +173,7 @@ def _as_labelled(data: str, loaded: run.Loaded) -> str:
         named: dict[str, Any] = {name: learned[name] for name in ways if name in learned}
         if named:
             return with_columns(data, **named)
-    return with_columns(data, kind=loaded.task.kind) if loaded.task.kind in ("number", "labels") else data
+    return with_columns(data, kind=loaded.task.kind) if loaded.task.kind in ("number", "labels", "transcript") else data
 
 
 def _same_classes(dataset: Dataset, loaded: run.Loaded) -> Dataset:

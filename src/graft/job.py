@@ -34,8 +34,9 @@ from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Rec
 from graft.verdict import verdict
 
 Scores = dict[str, Metric]
-HEADLINES = ("accuracy", "word_accuracy", "top5", "f1", "exact", "f1_micro", "f1_macro", "subset_accuracy", "r2", "pearson", "spearman",
-             "wer", "cer", "perplexity", "explained", "loss")  # the console's; result.json has them all  # fmt: skip
+# What the console shows; result.json has all.
+HEADLINES = ("accuracy", "word_accuracy", "top5", "f1", "exact", "f1_micro", "f1_macro", "subset_accuracy", "r2",
+             "pearson", "spearman", "wer", "cer", "perplexity", "explained", "loss")  # fmt: skip
 
 
 @final

@@ -94,7 +94,7 @@ class Dataset:
     name: str
     modality: str  # "image", "text", "audio"
     samples: tuple[Sample, ...]
-    classes: tuple[str, ...]  # in the order of the label indices; none of numbers, answers; of transcripts their symbols
+    classes: tuple[str, ...]  # in the order of the label indices; none of numbers; of transcripts their symbols
     load: Callable[[Sample], Raw]
     read_bytes: Callable[[Sample], bytes]  # what the content hash covers
     issues: tuple[Issue, ...] = ()

@@ -29,7 +29,11 @@ if TYPE_CHECKING:  # with what they import they take a second, and `graft predic
     from graft.trials import Trials
 
 MOST = 10_000  # samples that are scored: the cost of some scores grows with their square
-DEFAULTS = {"image": bundled.DEFAULT, "text": "minilm", "audio": "spectrogram:bundled:tiny64"}  # the trunk that nobody has named, by modality
+DEFAULTS = {
+    "image": bundled.DEFAULT,
+    "text": "minilm",
+    "audio": "bundled:words8k",
+}  # the trunk that nobody has named, by modality
 HOME = ("bundled", "local", "small", "toy", "pixels", "minilm", "vectors", "lstm", "tfidf", "bert", "cnn_tdnn", "mfcc",
         "trained")  # sources that never need a network  # fmt: skip
 LABELS = {"class": "classes", "labels": "several labels for each sample", "number": "numbers", "tags": "tags of words",

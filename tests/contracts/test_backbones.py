@@ -32,7 +32,6 @@ SPECS = [spec for spec in (EXAMPLES.get(name, name) for name in sorted(names("ba
 TEXTS = (Text("The film was good, and long. " * 3), Text("Bad!"), Text("Was it good?", "The film was not good."))
 
 
-
 def _sound(seconds: float, rate: int) -> Sound:
     wave = np.random.default_rng(int(100 * seconds)).standard_normal(int(seconds * rate)).astype(np.float32)
     return Sound(rate, len(wave), 1, lambda start, stop: wave[start:stop])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PITCHES, draw_sounds, tone, write_wav
 
 import graft
+from conftest import PITCHES, draw_sounds, tone, write_wav
 from graft import build, registry, zoo
 from graft.errors import DataError, UsageError
 
@@ -199,7 +199,9 @@ def test_hidden_frames_are_guessed_and_the_trunk_goes_on(sounds: Path) -> None:
 def test_labelled_sounds_pretrain_a_trunk_with_a_card(sounds: Path) -> None:
     graft.pretrain(str(sounds), backbone=TINY, strategy="full(epochs=2, lr=0.01, head_lr=0.01)", out="trunk")
     card = json.loads(Path("trunk/trunk.json").read_text())
-    assert card["modality"] == "audio" and card["architecture"].startswith("cnn_tdnn") and "recordings" in card["licence"]
+    assert (
+        card["modality"] == "audio" and card["architecture"].startswith("cnn_tdnn") and "recordings" in card["licence"]
+    )
 
 
 def test_only_the_training_part_is_varied(sounds: Path) -> None:

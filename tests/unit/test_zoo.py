@@ -45,7 +45,7 @@ def test_trunks_are_joined_by_a_plus_each_once_and_in_order() -> None:
 
 
 def test_auto_means_every_bundled_trunk_or_the_default_where_one_is_asked_for() -> None:
-    assert zoo.trunks("auto") == tuple(f"bundled:{name}" for name in bundled.names())
+    assert zoo.trunks("auto") == tuple(f"bundled:{name}" for name in bundled.names("image"))
     assert zoo.trunks("auto", "text") == ("minilm",)
     data = Dataset("d", "image", (Sample("a", 0, "a"), Sample("b", 1, "b")), ("a", "b"), lambda s: None, lambda s: b"")
     assert zoo.settled(Recipe(data="d", strategy="full"), data).backbone == bundled.DEFAULT in zoo.trunks("auto")

@@ -39,5 +39,6 @@ def _partly(found: dict[str, Sound], preprocess: Sounds) -> Iterator[Issue]:
     keys = tuple(sorted((key for key, seconds in lost.items() if seconds), key=lambda key: -lost[key]))
     if keys:
         what = (f"{len(keys):,} sounds are longer than the {preprocess.heard:g} s that are heard of one: {STRETCHES} "
-                f"evenly spread stretches stand for all of it, at most {lost[keys[0]] / 60:.0f} minutes are left out")  # fmt: skip
+                f"evenly spread stretches stand for all of it, at most {lost[keys[0]] / 60:.0f} minutes are left "
+                "out")  # fmt: skip
         yield Issue("partly-heard", "warning", what, keys, "divide the long ones")

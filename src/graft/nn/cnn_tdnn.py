@@ -28,16 +28,16 @@ class Front(nn.Module):
         left = mels
         for _ in widths:
             left = -(-left // 2)
-        self.project = nn.Sequential(nn.Linear(widths[-1] * left, dim, bias=False), _Norm(dim), nn.ReLU())
+        self.project = nn.ModuleList([nn.Linear(widths[-1] * left, dim, bias=False), nn.BatchNorm1d(dim)])
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         real = mask.to(x.dtype)
         h = x.reshape(len(x), 1, -1, self.mels)
         for conv in self.convs:
             h = conv(h) * real[:, None, :, None]
-        h = h.transpose(1, 2).flatten(2)  # (B, T, C * F)
-        out: Tensor = self.project(h) * real.unsqueeze(2)
-        return out
+        linear, norm = self.project
+        h = norm(linear(h.transpose(1, 2).flatten(2)).transpose(1, 2))  # (B, T, C * F) -> (B, D, T)
+        return F.relu(h).transpose(1, 2) * real.unsqueeze(2)
 
 
 def _planes(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Sequential:
@@ -45,13 +45,6 @@ def _planes(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Sequential
     conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel[0] // 2, 1), bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-class _Norm(nn.BatchNorm1d):
-    """(B, T, D): PyTorch's wants (B, D, T)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 class Residual(nn.Module):
