@@ -65,8 +65,8 @@ def write(path: Path, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Non
 
 
 def fit(data: str, out: Path, **options: Any) -> Row:
-    shutil.rmtree(out, ignore_errors=True)
-    return graft.fit(data, out=str(out), controls=False, **options)
+    """What a folder that stays holds is not made again."""
+    return graft.fit(data, out=str(out), controls=False, resume=True, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts
@@ -77,7 +77,8 @@ def official(work: Path) -> list[Row]:
     for trunk, strategy in (("mfcc", "svm_rbf"), ("spectrogram:bundled:tiny64", "lda"), (TRUNK, "lda"),
                             (TRUNK, TUNE), (SCRATCH, TRAIN)):  # fmt: skip
         began = time.monotonic()
-        result = fit(f"{work}/official.csv", work / "run", backbone=trunk, strategy=strategy, valid=0.0)
+        out = work / f"official-{len(rows)}"
+        result = fit(f"{work}/official.csv", out, backbone=trunk, strategy=strategy, valid=0.0)
         figures = {**result["test"]["accuracy"], "samples": result["splits"]["test"]}
         rows.append({"what": f"{strategy} on {trunk}", **figures, "seconds": round(time.monotonic() - began, 1)})
     return rows
@@ -89,7 +90,10 @@ def speakers(work: Path) -> list[Row]:
             Way(TRUNK, TUNE))  # fmt: skip
     recipe = recipe_of({"data": f"{work}/speakers.csv", "strategy": "lda", "backbone": TRUNK})
     found = leave_one_out(recipe, f"{work}/speakers.csv", "speaker", ways, folder=work)
-    return [{"what": f"{way.strategy} on {way.backbone}", **row} for way, row in zip(ways, found["ways"], strict=True)]
+    return [{"what": f"{way.strategy} on {way.backbone}", "mean": row["mean"]["value"], "low": row["mean"]["low"],
+             "high": row["mean"]["high"], "worst": row["worst"]["value"], "worst speaker": row["worst"]["group"],
+             "gain": row["gain"], "groups": row["groups"], "seconds": row.get("seconds")}
+            for way, row in zip(ways, found["ways"], strict=True)]  # fmt: skip
 
 
 def adapt(work: Path) -> list[Row]:
@@ -97,11 +101,12 @@ def adapt(work: Path) -> list[Row]:
     for table in sorted(work.glob("few-*.csv")):
         speaker = table.stem.removeprefix("few-")
         rest = str(work / f"rest-{speaker}.csv")
-        fit(str(work / f"without-{speaker}.csv"), work / "run", backbone=TRUNK, strategy=TUNE, valid=0.0, test=0.0)
-        row: Row = {"what": speaker, "nothing": accuracy(work / "run", rest)}
+        run = work / f"without-{speaker}"
+        fit(f"{run}.csv", run, backbone=TRUNK, strategy=TUNE, valid=0.0, test=0.0)
+        row: Row = {"what": speaker, "nothing": accuracy(run, rest)}
         for name, data in (("adabn", rest), ("refit", str(table)), ("tune", str(table))):
             shutil.rmtree(work / name, ignore_errors=True)
-            graft.adapt(str(work / "run"), data, method=name, out=str(work / name))
+            graft.adapt(str(run), data, method=name, out=str(work / name))
             row[name] = accuracy(work / name, rest)
         rows.append(row)
         print(json.dumps(row), flush=True)
@@ -118,10 +123,10 @@ def strings(work: Path) -> list[Row]:
     recordings = Path(os.environ["GRAFT_DATA"]) / "fsdd" / "recordings"
     table = make(recordings, work / "strings", "george", 2400)
     rows = []
-    for trunk, strategy in ((SCRATCH, "full(epochs=20, lr=3e-3, head_lr=3e-3)"), (TRUNK, "linear_probe(epochs=20)"),
-                            (TRUNK, "lp_ft(head_epochs=5, epochs=15, lr=1e-3)")):  # fmt: skip
+    for trunk, strategy in ((SCRATCH, "full(epochs=12, lr=3e-3, head_lr=3e-3)"), (TRUNK, "linear_probe(epochs=12)"),
+                            (TRUNK, "lp_ft(head_epochs=4, epochs=8, lr=1e-3)")):  # fmt: skip
         began = time.monotonic()
-        result = fit(str(table), work / "run", backbone=trunk, strategy=strategy, batch_size=32)
+        result = fit(str(table), work / f"strings-{len(rows)}", backbone=trunk, strategy=strategy, batch_size=32)
         figures = {name: result["test"][name] for name in ("wer", "cer")}
         rows.append({"what": f"{strategy} on {trunk}", "wer": figures["wer"]["value"], "low": figures["wer"]["low"],
                      "high": figures["wer"]["high"], "cer": figures["cer"]["value"],
@@ -132,7 +137,8 @@ def strings(work: Path) -> list[Row]:
 
 
 def rates(work: Path) -> list[Row]:
-    fit(f"{work}/official.csv", work / "run", backbone=TRUNK, strategy="lda", valid=0.0)
+    run = work / "rates"
+    fit(f"{work}/official.csv", run, backbone=TRUNK, strategy="lda", valid=0.0)
     names = [row["path"] for row in csv.DictReader((work / "official.csv").open()) if row["split"] == "test"]
     plain, rows = None, []
     for rate in (8000, 16000, 44100):
@@ -143,7 +149,7 @@ def rates(work: Path) -> list[Row]:
                 wave, own = soundfile.read(work / name, dtype="float32")
                 made = wave if rate == own else soxr.resample(wave, own, rate)
                 soundfile.write(folder / name, np.stack([made] * channels, 1), rate, "PCM_16")
-            said = {row["path"]: row for row in graft.predict(str(work / "run"), str(folder))[0]}
+            said = {row["path"]: row for row in graft.predict(str(run), str(folder))[0]}
             plain = plain or said
             pairs = [(plain[name], said[name]) for name in names]
             rows.append({"what": f"{rate} Hz, {channels} channels", "samples": len(pairs),
