@@ -94,7 +94,7 @@ def rank(
     pool = pool_of(recipe, told)
     zoo.require_classes(pool, "the ranking")
     recipe = zoo.settled(recipe, pool)
-    rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone, pool.modality), told)
+    rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone, pool.modality, pool.kind), told)
     return {"data": data, "samples": len(pool), "best": rows[0]["backbone"], "trunks": rows,
             "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -28,8 +28,8 @@ from graft.types import SoundView
 
 NOISY = 0.5  # share of the views that get noise
 POINTS = 5  # of a channel's response, evenly spread over the mel scale; lines between them
-TOP = 8000.0  # Hz, taken as the end of every spectrogram: fronts of 16 kHz end there
-FORMANTS = 4800.0  # Hz, up to which a warp is a plain factor, as in Jaitly & Hinton
+TOP = 8000.0  # Hz, the end of spectrograms that do not say theirs
+FORMANTS = 0.6  # of the highest frequency, up to which a warp is a plain factor: Jaitly & Hinton's 4.8 of 8 kHz
 BINS, FRAMES, SHARE = 0.2, 100, 0.15  # of the masks of `basic`: they leave more of a short clip than LD does
 WAVE, SPECTROGRAM = 0, 1  # each half of a view draws for itself
 Draw = np.random.Generator
@@ -46,6 +46,11 @@ def build(text: str) -> SoundView | None:
         what = f"there is no augmentation '{asked.name}' of sounds"
         raise UsageError(what, did_you_mean(asked.name, [*known, "none"]))
     return asked.bind(known[asked.name])  # type: ignore[no-any-return]
+
+
+def uncut(view: SoundView | None) -> SoundView | None:
+    """The same view of a sound whose every word counts: nothing of it falls off at an end."""
+    return replace(view, shift=0.0) if isinstance(view, Basic) else view
 
 
 def basic(
@@ -112,7 +117,7 @@ class Masks:
     def wave(self, wave: Tensor, rate: int, seed: int) -> Tensor:
         return wave
 
-    def spectrogram(self, mel: Tensor, seed: int) -> tuple[Tensor, None]:
+    def spectrogram(self, mel: Tensor, seed: int, top: float = TOP) -> tuple[Tensor, None]:
         return self.over(mel, np.random.default_rng((seed, SPECTROGRAM))), None
 
     def over(self, mel: Tensor, draw: Draw) -> Tensor:
@@ -149,9 +154,9 @@ class Basic:
             wave = noisy(wave, draw.uniform(*self.noise), noise(len(wave), draw.uniform(0, 1), draw))
         return wave * 10 ** (draw.uniform(-self.gain, self.gain) / 20) if self.gain else wave
 
-    def spectrogram(self, mel: Tensor, seed: int) -> tuple[Tensor, None]:
+    def spectrogram(self, mel: Tensor, seed: int, top: float = TOP) -> tuple[Tensor, None]:
         draw = np.random.default_rng((seed, SPECTROGRAM))
-        return self.masks.over(warped(mel, _factor(draw, self.warp)) if self.warp else mel, draw), None
+        return self.masks.over(warped(mel, _factor(draw, self.warp), top) if self.warp else mel, draw), None
 
 
 def _factor(draw: Draw, most: float) -> float:
@@ -225,24 +230,24 @@ def noisy(wave: Tensor, snr: float, noise: Tensor) -> Tensor:
     return wave + noise * scale.float()
 
 
-def warped(mel: Tensor, factor: float) -> Tensor:
+def warped(mel: Tensor, factor: float, top: float = TOP) -> Tensor:
     """(T, F) -> (T, F): each bin shows what was at `factor` times its frequency, as from a vocal tract so much longer.
 
     Vocal tract length perturbation (Jaitly & Hinton 2013): a plain factor below the formants' end, from there a line to
-    the highest frequency, which stays. Theirs moves the filters; this reads between the bins.
+    the highest frequency, which stays. Theirs moves the filters; this reads between the bins, which end at `top` Hz.
     """
     count = mel.shape[1]
-    step = _mel(TOP) / (count + 1)
+    step = _mel(top) / (count + 1)
     hz = 700 * np.expm1(step * np.arange(1, count + 1) / 1127)
-    at = torch.from_numpy(_mel(_warp(hz, factor)) / step - 1).float().clamp(0, count - 1).to(mel.device)
+    at = torch.from_numpy(_mel(_warp(hz, factor, top)) / step - 1).float().clamp(0, count - 1).to(mel.device)
     low = at.long().clamp(max=max(0, count - 2))
     return torch.lerp(mel[:, low], mel[:, (low + 1).clamp(max=count - 1)], (at - low).to(mel.dtype))
 
 
-def _warp(hz: Array, factor: float) -> Array:
-    """Jaitly & Hinton's piecewise linear map of frequencies, with S / 2 = TOP and F_hi = FORMANTS."""
-    end = FORMANTS * min(factor, 1)
-    beyond = TOP - (TOP - end) / (TOP - end / factor) * (TOP - hz)
+def _warp(hz: Array, factor: float, top: float) -> Array:
+    """Jaitly & Hinton's piecewise linear map of frequencies, with S / 2 = top and F_hi = FORMANTS of it."""
+    end = FORMANTS * top * min(factor, 1)
+    beyond = top - (top - end) / (top - end / factor) * (top - hz)
     return np.where(hz <= end / factor, hz * factor, beyond)
 
 

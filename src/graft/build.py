@@ -67,21 +67,22 @@ def suited(backbone: Backbone, task: Task) -> Backbone:
     if task.needs != "tokens" or not isinstance(made, Tokens | Terms | Sounds):
         return backbone
     if isinstance(made, Sounds):
-        return _hearing_all(backbone, made)
+        return _hearing(backbone, made, None if task.kind == "transcript" else made.heard)
     if isinstance(made, Terms):
         what = f"{backbone.info.source} says nothing of single words, which is what the task asks for"
         raise UsageError(what, "choose another trunk: --backbone minilm, lstm or vectors")
     return _reading(backbone, replace(made, long="windows"))
 
 
-def _hearing_all(backbone: Backbone, made: Sounds) -> Backbone:
-    """No moment of a sound may be left out. Raises UsageError for a trunk that hands on no frames, seen on silence."""
+def _hearing(backbone: Backbone, made: Sounds, heard: float | None) -> Backbone:
+    """So many seconds of a sound; of what is said in it no moment may be left out. Raises UsageError for a trunk that
+    hands on no frames, seen on silence."""
     with torch.inference_mode():
         tokens = backbone.eval()(made.batch([torch.zeros(made.rate)])).tokens
     if tokens is None:
         what = f"{backbone.info.source} says nothing of single moments of a sound, which is what the task asks for"
         raise UsageError(what, f"choose another trunk: --backbone {SPEECH}, or transformers:<a wav2vec2>")
-    return _reading(backbone, replace(made, heard=None))
+    return _reading(backbone, replace(made, heard=heard))
 
 
 def _reading(backbone: Backbone, preprocess: Preprocess) -> Backbone:
@@ -157,7 +158,8 @@ def views(recipe: Recipe, backbone: Backbone, task: Task, part: str) -> Any:
         return task.view
     builders = {"image": augment.build, "audio": augment_sound.build}
     build_view = builders.get(backbone.info.modality)
-    return build_view(recipe.augment) if part == "train" and build_view else None
+    made: Any = build_view(recipe.augment) if part == "train" and build_view else None
+    return augment_sound.uncut(made) if task.kind == "transcript" else made
 
 
 def probe(recipe: Recipe, classes: int) -> Fitted:

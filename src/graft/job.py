@@ -116,7 +116,7 @@ class Job:
             recipe = replace(recipe, batchnorm="train")  # one mode for all: what is measured is what is delivered
         trials = Trials(recipe, pool, parts, self.folder)
         clock.began -= min(sum(trials.seconds.values()), 0.8 * clock.budget)  # what an interrupted run has spent
-        trunks = zoo.trunks(recipe.backbone, pool.modality)
+        trunks = zoo.trunks(recipe.backbone, pool.modality, pool.kind)
         for text in trunks:
             zoo.check_modality(trials.trunk(text).backbone.info, pool)
         zoo.require_pretrained(trials, trunks)

@@ -34,7 +34,7 @@ class HiddenFrames:
     def wave(self, wave: Tensor, rate: int, seed: int) -> Tensor:
         return wave
 
-    def spectrogram(self, mel: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def spectrogram(self, mel: Tensor, seed: int, top: float = 0.0) -> tuple[Tensor, Tensor]:
         """(T, F) -> (T, F) as the network sees it, and (T, F) what is hidden, nan elsewhere.
 
         One span at least is hidden, or half of a shorter sound, and one frame at least is seen; so nothing is hidden

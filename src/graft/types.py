@@ -94,8 +94,9 @@ class SoundView(Protocol):
         """(n,) float32 at `rate` Hz -> the same, perhaps of another length."""
         ...
 
-    def spectrogram(self, mel: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
-        """(T, F) -> what the network sees of it, (T, F); and what was hidden to be guessed, nan elsewhere, or None."""
+    def spectrogram(self, mel: Tensor, seed: int, top: float = 8000.0) -> tuple[Tensor, Tensor | None]:
+        """(T, F), bins evenly spaced in mel up to `top` Hz -> what the network sees of it, (T, F); and what was hidden
+        to be guessed, nan elsewhere, or None."""
         ...
 
 

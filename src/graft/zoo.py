@@ -40,12 +40,14 @@ LABELS = {"class": "classes", "labels": "several labels for each sample", "numbe
           "answers": "answers to questions", "transcript": "transcripts", "none": "no labels"}  # fmt: skip
 
 
-def trunks(asked: str, modality: str = "image") -> tuple[str, ...]:
-    """The specs that a recipe's backbone names, joined by " + "; "auto" stands for all that need no network."""
+def trunks(asked: str, modality: str = "image", kind: str = "class") -> tuple[str, ...]:
+    """The specs that a recipe's backbone names, joined by " + "; "auto" stands for all that need no network, of
+    transcripts those that hand on frames."""
     if asked == AUTO and modality == "image":
         return tuple(f"bundled:{name}" for name in bundled.names("image"))
     if asked == AUTO and modality == "audio":
-        return (*(f"bundled:{name}" for name in bundled.names("audio")), f"spectrogram:{bundled.DEFAULT}")
+        pictures = () if kind == "transcript" else (f"spectrogram:{bundled.DEFAULT}",)
+        return (*(f"bundled:{name}" for name in bundled.names("audio")), *pictures)
     if asked == AUTO:
         return (DEFAULTS[modality],)
     return tuple(dict.fromkeys(str(parse(text)) for text in re.split(r"\s+\+\s+", asked.strip())))

@@ -96,7 +96,7 @@ class Hiding:
     def wave(self, wave, rate, seed):
         return wave
 
-    def spectrogram(self, mel, seed):
+    def spectrogram(self, mel, seed, top=8000.0):
         hidden = torch.arange(len(mel))[:, None] % 2 == 1
         return torch.where(hidden, 7.0, mel), torch.where(hidden, mel, math.nan) if seed % 2 == 0 else None
 

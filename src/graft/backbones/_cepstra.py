@@ -45,7 +45,7 @@ class Cepstra:
     def inputs(self, waves: Sequence[Tensor], view: SoundView | None = None, seeds: Sequence[int] = ()) -> Inputs:
         """B waves (n_i,) -> x (B, T, 2 * count), mask (B, T)."""
         levels = [self.mel.log(wave) for wave in waves]
-        shown = [seen(level - level.max(), view, seeds, i).frames for i, level in enumerate(levels)]
+        shown = [seen(level - level.max(), view, seeds, i, self.mel.top).frames for i, level in enumerate(levels)]
         return padded([self._with_slopes(one @ cosines(self.mel.mels, self.count)) for one in shown])
 
     def json(self) -> Json:

@@ -120,9 +120,9 @@ class Seen(NamedTuple):
     truth: Tensor | None = None  # (T, F), nan where nothing is hidden
 
 
-def seen(frames: Tensor, view: SoundView | None, seeds: Sequence[int], number: int) -> Seen:
-    """What a view shows of the frames (T, F) of sound `number`."""
-    return Seen(frames) if view is None else Seen(*view.spectrogram(frames, seeds[number]))
+def seen(frames: Tensor, view: SoundView | None, seeds: Sequence[int], number: int, top: float) -> Seen:
+    """What a view shows of the frames (T, F) up to `top` Hz of sound `number`."""
+    return Seen(frames) if view is None else Seen(*view.spectrogram(frames, seeds[number], top))
 
 
 @final
@@ -169,7 +169,7 @@ class LogMel:
     def inputs(self, waves: Sequence[Tensor], view: SoundView | None = None, seeds: Sequence[int] = ()) -> Inputs:
         """B waves (n_i,) -> x (B, T, stack * mels), mask (B, T); truth as x, where the view hides something."""
         normal = NORMALISE[self.normalise]
-        each = [seen(normal(self.mel.log(wave)), view, seeds, i) for i, wave in enumerate(waves)]
+        each = [seen(normal(self.mel.log(wave)), view, seeds, i, self.mel.top) for i, wave in enumerate(waves)]
         made = padded([self._stacked(one.frames, 0.0) for one in each])
         if all(one.truth is None for one in each):
             return made

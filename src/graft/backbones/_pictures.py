@@ -61,7 +61,7 @@ class Pictures:
 
         What a view hides is not asked for: there is no truth.
         """
-        greys = [seen(self._grey(wave), view, seeds, i).frames for i, wave in enumerate(waves)]
+        greys = [seen(self._grey(wave), view, seeds, i, self.mel.top).frames for i, wave in enumerate(waves)]
         made = padded([self._drawn(grey, len(wave)) for grey, wave in zip(greys, waves, strict=True)])
         ends = [self._ends(len(grey), len(wave)) for grey, wave in zip(greys, waves, strict=True)]
         places = [torch.stack([one[:-1] * self.mel.step, (one[1:] * self.mel.step).clamp(max=len(wave))], 1)

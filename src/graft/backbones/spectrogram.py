@@ -42,7 +42,8 @@ def spectrogram(
     made, seen = _images(trunk, pretrained, config)
     filters = mels or max(1, seen.size // 2)
     front = Pictures(Mel(rate, filters, low, high), seen.size, seen.mean, seen.std, seconds, fit, loud)
-    asked = {"seconds": seconds, "fit": fit, "loud": loud, "mels": mels, "rate": rate, "low": low, "high": high}
+    asked = {"seconds": seconds, "fit": fit, "loud": loud, "mels": mels, "rate": rate, "low": low, "high": high,
+             "pretrained": pretrained or "pretrained" not in str(made.info.source)}  # fmt: skip
     config = {"trunk": made.info.config} if made.info.config else {}
     info = replace(made.info, source=_source(trunk, asked), modality="audio", source_accuracy=None, config=config)
     stages = [EachWindow(stage) for stage in made.stages]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from graft.backbones._rebuild import preprocess, rebuild, verify
+from graft.backbones._sounds import HEARD, Sounds
 from graft.backbones._tokens import LONG, Tokens
 from graft.backbones._weights import weights_digest
 from graft.checkpoint import load_tensors
@@ -43,7 +44,8 @@ def trained(folder: str, *, pretrained: bool = True, long: str | None = None, co
     _load(made, path)
     before, own = record["pretrained_on"], read_json(path / "data.json")["name"]
     digest, trained_on = weights_digest(made.state_dict()), f"{before}, then {own}" if before else own
-    made.info = replace(made.info, sha256=digest, pretrained_on=trained_on)
+    scaled = made.info.standardize or made.info.modality == "audio"  # random weights have no scale worth keeping
+    made.info = replace(made.info, sha256=digest, pretrained_on=trained_on, standardize=scaled)
     return made
 
 
@@ -55,6 +57,8 @@ def _reading(made: Preprocess, long: str) -> Preprocess:
     """Raises UsageError for another way to read long texts than there is."""
     if long not in LONG:
         raise UsageError(f"long='{long}' is no way to read long texts", did_you_mean(long, LONG))
+    if isinstance(made, Sounds):
+        return replace(made, heard=HEARD)  # a run that spells hears all
     return replace(made, long=long) if isinstance(made, Tokens) else made
 
 

@@ -2,7 +2,8 @@
 arXiv:2104.02370, "CNN-TDNN", without squeeze and excitation).
 
 Voices differ by shifts in frequency: convolutions that slide over it know a sound again. What is behind slides over
-time alone. Padding is zero after every layer, so that a sound alone and beside a longer one gives the same.
+time alone. Padding is zero after every layer, and counts in no statistics of a BatchNorm: a sound alone and
+beside a longer one gives the same.
 """
 
 from __future__ import annotations
@@ -31,20 +32,33 @@ class Front(nn.Module):
         self.project = nn.ModuleList([nn.Linear(widths[-1] * left, dim, bias=False), nn.BatchNorm1d(dim)])
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        real = mask.to(x.dtype)
         h = x.reshape(len(x), 1, -1, self.mels)
         for conv in self.convs:
-            h = conv(h) * real[:, None, :, None]
+            assert isinstance(conv, nn.Sequential)
+            h = F.relu(normed(conv[1], conv[0](h), mask))
         linear, norm = self.project
-        h = norm(linear(h.transpose(1, 2).flatten(2)).transpose(1, 2))  # (B, T, C * F) -> (B, D, T)
-        return F.relu(h).transpose(1, 2) * real.unsqueeze(2)
+        h = linear(h.transpose(1, 2).flatten(2)).transpose(1, 2)  # (B, T, C * F) -> (B, D, T)
+        return F.relu(normed(norm, h, mask)).transpose(1, 2)
+
+
+def normed(norm: nn.Module, h: Tensor, mask: Tensor) -> Tensor:
+    """(B, C, T, ...), mask (B, T) -> normalised, 0 where nothing is real; in training by statistics of what is."""
+    if norm.training and not bool(mask.all()):
+        frames = h.movedim(2, 1)  # (B, T, C, ...)
+        real = norm(frames[mask].unsqueeze(-1)).squeeze(-1)
+        made = real.new_zeros(frames.shape)
+        made[mask] = real
+        moved: Tensor = made.movedim(1, 2)
+        return moved
+    out: Tensor = norm(h)
+    return out * mask.to(out.dtype).reshape(len(mask), 1, -1, *[1] * (h.ndim - 3))
 
 
 def _planes(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Sequential:
     kernel = (3 + stride[0] // 2 * 2, 3)
     conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel[0] // 2, 1), bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 class Residual(nn.Module):
@@ -57,11 +71,10 @@ class Residual(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        real = mask.to(x.dtype).unsqueeze(1)
         shortcut = x.transpose(1, 2)
-        h = F.relu(self.norms[0](self.first(shortcut))) * real
-        h = self.norms[1](self.second(self.dropout(h)))
-        return (F.relu(shortcut + h) * real).transpose(1, 2)
+        h = F.relu(normed(self.norms[0], self.first(shortcut), mask))
+        h = normed(self.norms[1], self.second(self.dropout(h)), mask)
+        return F.relu(shortcut + h).transpose(1, 2)  # both are 0 where nothing is real
 
 
 def cnn_tdnn(mels: int, stack: int, widths: Sequence[int], dim: int, blocks: int, dropout: float) -> list[nn.Module]:
