@@ -89,7 +89,7 @@ def permutation(size: int, *where: int | str) -> torch.Tensor:
 def environment() -> Json:
     """What a reader needs to judge whether a run can be repeated bit for bit."""
     libraries = ("graft-ml", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "safetensors", "pillow",
-                 "transformers", "tokenizers", "peft")  # fmt: skip
+                 "transformers", "tokenizers", "peft", "soundfile", "soxr", "jiwer")  # fmt: skip
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

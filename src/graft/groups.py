@@ -26,6 +26,7 @@ from graft.types import Dataset, Issue, Json, Metric, Predictions, Targets, Task
 
 Rows = NDArray[np.int64]
 
+UNBOUNDED = ("wer", "cer", "word_accuracy")  # shown as rates, but there may be more errors than words
 ANY = "group"  # stands for whatever column the reader takes for the groups
 MOST = 40  # groups that are shown on the console; the lowest ones, if there are more
 
@@ -113,7 +114,8 @@ def mean_over(values: Sequence[float], everything: Metric, metric: str) -> Metri
     if spread == 0:
         return Metric(value, min(value, everything.low), max(value, everything.high), f"{everything.method}, all alike")
     half = float(student.ppf(0.975, count - 1)) * spread / count**0.5
-    low, high = (0.0, 1.0) if metric.startswith(RATES) else (-np.inf, np.inf)
+    bounded = metric.startswith(RATES) and not metric.startswith(UNBOUNDED)
+    low, high = (0.0, 1.0) if bounded else (-np.inf, np.inf)
     return Metric(value, max(low, value - half), min(high, value + half), f"Student's t over {count} groups")
 
 

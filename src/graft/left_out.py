@@ -1,30 +1,35 @@
 """Leave one group out: a recipe repeated once for each group, fitted on all the others and scored on that one.
 
 It says what to expect of a speaker, a patient or a camera that nobody has seen. Nothing of the group that is left out
-is used for anything: not for a vocabulary, not to scale features; and nothing is chosen, so there is no validation
-part, and the last epoch counts. Every way is measured on the same folds, so that differences are paired.
+is used for anything: not for a vocabulary, be it of a trunk or the symbols and word pieces of transcripts, not for the
+words of a language model or a dictionary, not to scale features; only the names of classes are those of all samples.
+Letters that the others do not have count as errors. Nothing is chosen, so there is no validation part, and the last
+epoch counts. Every way is measured on the same folds, so that differences are paired.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from graft import build, groups, intake, registry, run, seen, zoo
+from graft import build, groups, intake, registry, run, seen, transcripts, zoo
 from graft.console import Console
+from graft.data._audit import audit
 from graft.errors import DataError, UsageError
 from graft.groups import Grouped, Rows
 from graft.paired import Array, Fold, corrected
 from graft.recipe import AUTO
 from graft.spec import parse
+from graft.store import read_json
 from graft.trials import Trials, Way
 from graft.types import Dataset, Issue, Json, Recipe
 
 COPIES = ("exact-copies", "near-copies")  # findings of the audit
+PLAIN = ("class", "answers")  # kinds of labels whose metric is a plain mean over samples; of others it is a ratio of sums
 
 
 def leave_one_out(
@@ -40,11 +45,13 @@ def leave_one_out(
     """A recipe, or the one that the run in a folder came to, on each group of `data`: figures, mean and worst group.
 
     `ways` are measured in place of the recipe's own; each has its differences from the first one. `folder` keeps what
-    each sample adds to the score (trials.jsonl), and what is kept there is not measured again.
+    each sample adds to the score (trials.jsonl), and what is kept there is not measured again. "scores" are those of
+    all samples together, for a metric that is a plain mean over them; of the others, such as word accuracy, F1 of tags
+    and R2, there are the figures of each group and their mean.
 
     It is a figure of the recipe, not of the model that the run has. Where `data` hold samples of the run's sealed test
-    part, an opening is recorded. Raises UsageError for "auto" without ways, DataError for fewer than two groups, and
-    what `fit` raises.
+    part, an opening is recorded. Raises UsageError for "auto" without ways, DataError for fewer than two groups and a
+    folder with other trials, and what `fit` raises.
     """
     told, data = console or Console(quiet=True), groups.with_group(data, group)
     recipe, pool = _of_recipe(asked, data, told) if isinstance(asked, Recipe) else _of_run(Path(asked), data)
@@ -119,12 +126,13 @@ def _folds(pool: Dataset, found: Grouped) -> tuple[tuple[Fold, ...], list[Issue]
 
 
 def _copies(pool: Dataset) -> Rows:
-    """(N,) samples with one number may be copies of each other; -1: of none. The audit's groups join whole groups that
-    share a copy; of these the samples count that it names as copies."""
+    """(N,) samples with one number are copies of each other; -1: of none. The audit joins the groups that share a copy,
+    so those that it names as copies are looked at once more, as if the data had no groups."""
     named = {key for issue in pool.issues if issue.code in COPIES for key in issue.keys}
-    groups_of = [sample.group if sample.key in named else None for sample in pool.samples]
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(filter(None, groups_of)))}
-    return np.array([-1 if name is None else numbers[name] for name in groups_of], dtype=np.int64)
+    alone = tuple(replace(sample, group=None) for sample in pool.samples if sample.key in named)
+    found = {s.key: s.group for s in audit(pool.replace(samples=alone, issues=())).samples} if alone else {}
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(filter(None, found.values())))}
+    return np.array([numbers.get(found.get(sample.key) or "", -1) for sample in pool.samples], dtype=np.int64)
 
 
 # --------------------------------------------------------------------------------------------------------- the trials
@@ -147,7 +155,7 @@ def _measured(
     missing = [(way, k) for way in ways for k in trials.missing(way)]
     with console.phase("trials", len(missing), "groups left out") as bar:
         for done, (way, k) in enumerate(missing):
-            if _reads(way):
+            if _reads(way) or pool.kind == "transcript":
                 _measure_apart(trials, way, k)
             else:
                 trials.measure(way, k)
@@ -161,10 +169,15 @@ def _reads(way: Way) -> bool:
 
 
 def _measure_apart(trials: Trials, way: Way, fold: int) -> None:
-    """With a trunk that is made anew, from the samples of the other groups alone."""
+    """With what is made of the samples of the other groups alone: a trunk, or the symbols of transcripts."""
     kept = set(trials.folds[fold].train.tolist())
     samples = [replace(s, split="train" if i in kept else "test") for i, s in enumerate(trials.pool.samples)]
-    alone = Trials(trials.recipe, trials.pool.replace(samples=tuple(samples)), trials.folds)
+    pool = trials.pool.replace(samples=tuple(samples))
+    if pool.kind == "transcript":
+        pool = transcripts.with_symbols(pool, **transcripts.options(parse(trials.recipe.task).options))
+    alone = Trials(trials.recipe, pool, trials.folds)
+    if not _reads(way):
+        alone.share(way.backbone, trials)
     zoo.check_modality(alone.trunk(way.backbone).backbone.info, alone.pool)
     alone.measure(way, fold)
     trials.keep(way, fold, alone.hits[way][fold], alone.seconds[way])
@@ -178,7 +191,7 @@ def _row(trials: Trials, way: Way, first: Way, found: Grouped) -> Json:
              "strategy": way.strategy, "backbone": way.backbone, "features": way.features}  # fmt: skip
     apart = None if way == first else corrected(_differences(trials, way, first), 0.0, len(everything) / len(each))
     return named | {
-        "scores": {metric: groups.score(everything)._asdict()},
+        "scores": {metric: groups.score(everything)._asdict()} if trials.pool.kind in PLAIN else {},
         **groups.summary(metric, found.column, each),
         "gain": apart._asdict() if apart else None,
         "seconds": round(trials.seconds[way], 2),
@@ -218,9 +231,21 @@ def _pretrained(ways: Sequence[Way], pool: Dataset) -> list[Issue]:
     """Trunks of other runs that have seen these samples, the left out ones among them."""
     found = []
     for trunk in dict.fromkeys(way.backbone for way in ways):
-        folder = Path(parse(trunk).target or "")
-        if parse(trunk).name == "trained" and (folder / "splits.jsonl").is_file():
-            keys = tuple(key for part in seen.before(folder, pool).values() for key in part)
-            what = f"{trunk} was pretrained on these samples, those of each left out group among them"
-            found += [Issue("pretrained-on", "warning", what, keys, "pretrain on other data")] if keys else []
+        known = {key for run_folder in _runs(trunk) for keys in seen.before(run_folder, pool).values() for key in keys}
+        keys = tuple(sample.key for sample in pool.samples if sample.key in known)
+        what = f"{trunk} was pretrained on these samples, those of each left out group among them"
+        found += [Issue("pretrained-on", "warning", what, keys, "pretrain on other data")] if keys else []
     return found
+
+
+def _runs(trunk: str) -> Iterator[Path]:
+    """The folders of the runs that a trunk went through, the last one first, as far as they are still there."""
+    source, record = trunk, None
+    while parse(source).name == "trained":
+        folder = Path(parse(source).target or "")
+        if (folder / "splits.jsonl").is_file():
+            yield folder
+        record = (record["config"] or {}).get("backbone") if record else read_json(folder / "backbone.json")
+        if record is None:
+            return
+        source = record["source"]

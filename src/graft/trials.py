@@ -1,12 +1,15 @@
 """Ways measured on the same folds of the same samples: what `auto` and `graft compare` stand on.
 
 A way is a trunk with a strategy. Its outcome on a fold is what each test sample of the fold adds to the score, so that
-any two ways can be compared in pairs. Nothing here sees the sealed test part.
+any two ways can be compared in pairs. Nothing here sees the sealed test part, and no task knows more than the training
+rows of its fold: neither the words of a language model nor the scale of numbers. Only the names of the classes, or the
+symbols of transcripts, are those of the pool as it was given.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +26,7 @@ from graft.cache import Cache
 from graft.console import Console
 from graft.device import pick, seeded
 from graft.engine import Engine
+from graft.errors import DataError
 from graft.evidence import Evidence, Score
 from graft.features import Feed
 from graft.nn.heads import Standardize
@@ -34,6 +38,8 @@ from graft.train import Loop
 from graft.types import Backbone, Dataset, Features, Flow, Json, Model, Predictions, Recipe, Task
 
 PASSES, SCRATCH_PASSES = 8_000, 30_000  # samples that a network should see, however few there are
+OWN = ("backbone", "strategy", "features")  # fields of a recipe that a way says itself
+NO_MATTER = ("data", "valid", "test", "sealed", "budget", "epsilon", "device")  # kept by content and folds, or no fact
 Abort = Callable[[float], bool]  # seconds spent on this fold -> whether to give it up
 
 
@@ -84,7 +90,10 @@ class Trunk:
 
 @final
 class Trials:
-    """Outcomes of ways on folds, kept in memory and, line by line, in the run folder."""
+    """Outcomes of ways on folds, kept in memory and, line by line, in a folder: trials.jsonl, which says first of what.
+
+    Raises DataError where what is kept is of other samples, folds or weights, or of another recipe.
+    """
 
     def __init__(self, recipe: Recipe, pool: Dataset, folds: tuple[Fold, ...], folder: Path | None = None) -> None:
         self.recipe, self.pool, self.folds, self.folder = recipe, pool, folds, folder
@@ -94,6 +103,9 @@ class Trials:
         self.trunks: dict[str, Trunk] = {}
         self.hits: dict[Way, Hits] = {}
         self.seconds: dict[Way, float] = {}
+        self._tasks: dict[int, Task] = {}
+        self._weights: dict[str, str] = {}  # the hashes of the trunks whose outcomes are kept
+        self._said = False  # whether the file says of what it is
         self._load()
         self.resumed = bool(self.hits)
 
@@ -107,8 +119,16 @@ class Trials:
             feed = Feed(self.pool, backbone, device=self.device, seed=self.recipe.seed, views=self.recipe.views,
                         needs=self.task.needs, cache=Cache.default(), targets=self.targets,
                         engine=Engine.of(self.recipe))  # fmt: skip
+            self._require_weights(text, backbone.info.sha256)
             self.trunks[text] = Trunk(backbone.to(self.device), feed)
         return self.trunks[text]
+
+    def share(self, text: str, other: Trials) -> None:
+        """Take a trunk, and what is known of the same samples through it, from trials with other targets."""
+        trunk = other.trunk(text)
+        feed = copy.copy(trunk.feed)
+        feed.targets = self.targets
+        self.trunks[text] = replace(trunk, feed=feed)
 
     def open(self, text: str, console: Console) -> None:
         """The features of the whole pool, with a bar."""
@@ -174,7 +194,7 @@ class Trials:
         """Fit on the fold's training rows and score its test rows; returns the trained model, None for a probe."""
         began, trained = time.monotonic(), None
         if build.is_probe(way.strategy):
-            probabilities = self._probe(way, self.folds[fold])
+            probabilities = self._probe(way, fold)
         else:
             trained = self.train(way, fold, abort)
             probabilities = self.predict(trained, way, fold)
@@ -197,7 +217,7 @@ class Trials:
         """All that a training on some rows needs; nothing validates it, as nothing is chosen by it."""
         recipe, trunk = way.recipe(self.recipe), self.trunk(way.backbone)
         trunk.feed.decode()
-        backbone, task = copy.deepcopy(trunk.backbone), self._task(recipe, fold)
+        backbone, task = copy.deepcopy(trunk.backbone), self._task(fold)
         model = build.model(recipe, backbone, task).to(self.device)
         if task.needs == "pooled":
             fit_scale(model, trunk.view("pooled")[rows])
@@ -209,12 +229,12 @@ class Trials:
         """What the task says of the fold's test rows: for classes (n, C) probabilities."""
         trunk, rows = self.trunk(way.backbone), torch.from_numpy(self.folds[fold].test)
         feed = trunk.feed.part(rows, model.backbone, self.task.view, self.task.needs)
-        return predict(model, self._task(way.recipe(self.recipe), fold), feed).values
+        return predict(model, self._task(fold), feed).values
 
     def weights(self, way: Way, fold: int, state: parts.State, made_of: Sequence[Way]) -> None:
         """Score a way whose weights are at hand already: an average of others, which cost what those cost to train."""
-        model = build.model(way.recipe(self.recipe), copy.deepcopy(self.trunk(way.backbone).backbone),
-                            self._task(way.recipe(self.recipe), fold)).to(self.device)  # fmt: skip
+        backbone = copy.deepcopy(self.trunk(way.backbone).backbone)
+        model = build.model(way.recipe(self.recipe), backbone, self._task(fold)).to(self.device)
         model.load_state_dict(state)
         began = time.monotonic()
         each = self._each(self.predict(model, way, fold), fold)
@@ -227,7 +247,7 @@ class Trials:
         for fold in self.missing(way):
             rows, asked = torch.from_numpy(self.folds[fold].train), len(self.folds[fold].test)
             nothing = torch.empty(len(rows), 0), torch.empty(asked, 0)
-            said = self.task.baselines(nothing[0], self.targets[rows], nothing[1])
+            said = self._task(fold).baselines(nothing[0], self.targets[rows], nothing[1])
             if not said:
                 return None
             self.keep(way, fold, self._each(next(iter(said.values())).values, fold), 0.0)
@@ -246,31 +266,39 @@ class Trials:
         else:
             self.trunk(way.backbone).feed.warm()
 
-    def _probe(self, way: Way, rows: Fold) -> Tensor:
-        recipe = way.recipe(self.recipe)
+    def _probe(self, way: Way, fold: int) -> Tensor:
+        recipe, rows = way.recipe(self.recipe), self.folds[fold]
         features = self.features(way)
         head = build.probe(recipe, len(self.pool.classes))
         head.fit(features[rows.train], self.targets[rows.train])
-        task = self.task
+        task = self._task(fold)
         with torch.inference_mode():  # in blocks: k-NN holds a row for each training sample
             return torch.cat([task.predict(head, Features(few)).values for few in features[rows.test].split(BATCH)])
 
-    def _task(self, recipe: Recipe, fold: int) -> Task:
-        samples = self.pool.samples
-        return build.task_for(recipe, self.pool.replace(samples=tuple(samples[i] for i in self.folds[fold].train)))
+    def _task(self, fold: int) -> Task:
+        """It knows of the labels what the training rows of the fold say; no way has a task of its own."""
+        if fold not in self._tasks:
+            train = tuple(self.pool.samples[i] for i in self.folds[fold].train)
+            self._tasks[fold] = build.task_for(self.recipe, self.pool.replace(samples=train))
+        return self._tasks[fold]
 
     def _each(self, said: Tensor, fold: int) -> Array:
         truth = self.targets[torch.from_numpy(self.folds[fold].test)]
-        return self.task.each(Predictions(said, self.pool.classes), truth).numpy()
+        return self._task(fold).each(Predictions(said, self.pool.classes), truth).numpy()
 
     # ------------------------------------------------------------------------------------------------ what is kept
 
     def keep(self, way: Way, fold: int, each: Array, seconds: float) -> None:
         self.hits.setdefault(way, {})[fold] = each
         self.seconds[way] = self.seconds.get(way, 0.0) + seconds
-        if self.folder:
-            line = {"way": asdict(way), "fold": fold, "each": each.tolist(), "seconds": round(seconds, 3)}
-            run.append(self.folder, line, run.TRIALS)
+        if not self.folder:
+            return
+        if not self._said:
+            run.append(self.folder, {"of": self._about()}, run.TRIALS)
+            self._said = True
+        line = {"way": asdict(way), "fold": fold, "each": each.tolist(), "seconds": round(seconds, 3)}
+        trunk = self.trunks.get(way.backbone)
+        run.append(self.folder, line | ({"weights": trunk.backbone.info.sha256} if trunk else {}), run.TRIALS)
 
     def missing(self, way: Way) -> list[int]:
         return [k for k in range(len(self.folds)) if k not in self.hits.get(way, {})]
@@ -281,16 +309,52 @@ class Trials:
         text = path.read_text(encoding="utf-8") if path and path.exists() else ""
         if self.folder and text and not text.endswith("\n"):
             run.append(self.folder, {}, run.TRIALS, start="\n")
-        for line in text.splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if not record:
-                continue
+        records = [record for line in text.splitlines() if (record := _record(line))]
+        if records:
+            self._require_same(next((record["of"] for record in records if "of" in record), None))
+        for record in (record for record in records if "way" in record):
             way = Way(**{**record["way"], "terms": tuple(record["way"]["terms"])})
             self.hits.setdefault(way, {})[record["fold"]] = np.array(record["each"])
             self.seconds[way] = self.seconds.get(way, 0.0) + record["seconds"]
+            if "weights" in record:
+                self._weights[way.backbone] = record["weights"]
+
+    def _about(self) -> Json:
+        """What decides the outcomes of a way but its trunk: samples with labels, folds, and the rest of the recipe."""
+        names = [sample.digest or sample.key for sample in self.pool.samples]
+        rows = [[[names[i] for i in part] for part in (fold.train, fold.test)] for fold in self.folds]
+        recipe = {key: value for key, value in self.recipe.json().items() if key not in OWN + NO_MATTER}
+        return {"data": run.fingerprint(self.pool), "folds": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+                "recipe": recipe}  # fmt: skip
+
+    def _require_same(self, kept: Json | None) -> None:
+        """Raises DataError. What an older version kept in a run folder says nothing: the run itself looks after it."""
+        assert self.folder is not None, "something is kept"
+        self._said = True
+        if kept is None and (self.folder / "data.json").exists():
+            return
+        about = json.loads(json.dumps(self._about()))
+        changed = [name for name, value in about.items() if kept and kept.get(name) != value]
+        if kept is None or changed:
+            said = f"is of other trials: not the same {', '.join(changed)}" if kept else "does not say of what it is"
+            raise _other(f"{self.folder / run.TRIALS} {said}")
+
+    def _require_weights(self, text: str, found: str) -> None:
+        if self._weights.get(text, found) != found:
+            assert self.folder is not None, "something is kept"
+            raise _other(f"{self.folder / run.TRIALS} is of other trials: {text} had other weights")
+
+
+def _record(line: str) -> Json | None:
+    """None for a line that was cut short."""
+    try:
+        return json.loads(line)  # type: ignore[no-any-return]
+    except json.JSONDecodeError:
+        return None
+
+
+def _other(what: str) -> DataError:
+    return DataError(what, "name another folder, or delete the file, and everything is measured anew")
 
 
 def fit_scale(model: Model, features: Tensor) -> None:

@@ -77,7 +77,7 @@ def test_rates_and_channels_give_the_same_prediction(trunk: str, sounds: Path) -
 
 
 def test_auto_has_the_classical_baseline_as_a_control(sounds: Path) -> None:
-    result = graft.fit(str(sounds), backbone="spectrogram:bundled:digits48", budget="25s", out="run")
+    result = graft.fit(str(sounds), backbone="spectrogram:bundled:digits48", budget="12s", out="run")
     names = [rung["name"] for rung in result["rungs"]]
     assert "probes" in names and {"random frozen", "mfcc"} <= set(names) and result["verdict"]
 

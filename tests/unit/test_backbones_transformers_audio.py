@@ -318,7 +318,7 @@ class _Louder:
     def wave(self, wave, rate, seed):
         return wave
 
-    def spectrogram(self, mel, seed):
+    def spectrogram(self, mel, seed, top=8000.0):
         return mel + seed, None
 
 

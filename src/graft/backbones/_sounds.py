@@ -116,8 +116,3 @@ def _soxr() -> Any:
     except ImportError:
         raise MissingExtra("soxr", "audio") from None
     return soxr
-
-
-def pieces(wave: Tensor, size: int) -> int:
-    """How many windows of `size` samples a wave (n,) takes: all of it, at least one."""
-    return max(1, -(-len(wave) // size))
