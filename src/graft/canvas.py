@@ -11,25 +11,33 @@ from typing import final
 import torch
 from torch import Tensor
 
+from graft.backbones._sounds import Sounds
 from graft.cache import Cache
 from graft.errors import DataError
 from graft.shelf import Shelf, Some, memory_budget, room
 from graft.types import Dataset, Preprocess, Raw, UnreadableSample
 
+THREADS = min(8, os.cpu_count() or 1)
+TEXTS = 256  # that are encoded at a time
+WAVE = 4  # bytes of a sample: float32
+AHEAD = 64 << 20  # bytes of sounds that are decoded before they are asked for
+
 
 @cache
 def _pool() -> ThreadPoolExecutor:
     """Unpacking and resizing release the interpreter's lock, so threads are enough and nothing has to be sent."""
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+    return ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="decode")
 
 
 @dataclass
 class _Store:
     """What is decoded, shared by all parts of a canvas. `kept` is a list for texts and sounds, which know their length
-    when they are decoded, and None while nothing is known. `sizes` (N,) are positions, 0 where not known yet."""
+    when they are decoded, and None while nothing is known. `sizes` (N,) are positions, `samples` (N,) those of waves; 0
+    where not known yet."""
 
     done: Tensor
     sizes: Tensor
+    samples: Tensor
     kept: Shelf | list[Tensor] | None = None
     too_large: bool = False
     bytes: int = 0  # of what the list holds
@@ -43,7 +51,8 @@ class Canvas:
     def __init__(self, dataset: Dataset, preprocess: Preprocess, cache: Cache | None = None) -> None:
         self.dataset, self.preprocess, self.cache = dataset, preprocess, cache
         self.at = torch.arange(len(dataset))  # of this canvas's rows in the store
-        self.store = _Store(torch.zeros(len(dataset), dtype=torch.bool), torch.zeros(len(dataset), dtype=torch.long))
+        done, sizes, samples = (torch.zeros(len(dataset), dtype=kind) for kind in (torch.bool, torch.long, torch.long))
+        self.store = _Store(done, sizes, samples)
 
     def part(self, rows: Tensor, dataset: Dataset) -> Canvas:
         """The rows of `dataset`, which are some (n,) of this canvas; what one of the two decodes the other one has."""
@@ -55,9 +64,22 @@ class Canvas:
         """(N,) positions of the samples; None where all are equal."""
         if not self.preprocess.ragged or not len(self.at):
             return None
-        for rows in (self.store.sizes[self.at] == 0).nonzero()[:, 0].split(256):
-            self.take(rows)
+        missing = (self.store.sizes[self.at] == 0).nonzero()[:, 0]
+        for rows in missing.split(TEXTS) if len(missing) else ():
+            if isinstance(self.preprocess, Sounds):
+                self._measure(rows, self.preprocess)
+            else:
+                self.take(rows)
         return self.store.sizes[self.at]
+
+    def _measure(self, rows: Tensor, preprocess: Sounds) -> None:
+        """Headers of sounds say how long they will be, and whether all fit."""
+        store, places = self.store, self.at[rows]
+        found = [preprocess.expected(raw) for raw in _pool().map(self._load, rows.tolist())]
+        store.samples[places] = torch.tensor(found)
+        store.sizes[places] = torch.tensor([preprocess.front.positions(one) for one in found])
+        if WAVE * int(store.samples.sum()) > memory_budget():
+            store.kept, store.too_large, store.bytes = None, True, 0
 
     @torch.inference_mode(False)  # what is kept is filled again later, by training as by prediction
     def take(self, rows: Tensor) -> Some:
@@ -94,12 +116,22 @@ class Canvas:
     def ahead(self, rows: Tensor) -> None:
         """Begin to decode in the background what will be asked for next."""
         store = self.store
-        if self.preprocess.ragged or (store.kept is None and not store.too_large):
-            return
+        if isinstance(self.preprocess, Sounds):
+            rows = self._few(rows)
+        elif self.preprocess.ragged or (store.kept is None and not store.too_large):
+            return  # a tokeniser takes all cores by itself
         for row in rows[~store.done[self.at[rows]]].tolist():
             place = int(self.at[row])
             if place not in store.coming:
                 store.coming[place] = _pool().submit(self._one, row)
+
+    def _few(self, rows: Tensor) -> Tensor:
+        """So many of these sounds that what was not asked for yet stays small."""
+        self.sizes()
+        rows = rows[~self.store.done[self.at[rows]]]
+        coming = int(self.store.samples[list(self.store.coming)].sum())
+        total = coming + self.store.samples[self.at[rows]].cumsum(0)
+        return rows[WAVE * total <= AHEAD]
 
     def forget(self) -> None:
         """What is on its way and was not asked for, as after an error, is not waited for."""
@@ -111,9 +143,10 @@ class Canvas:
         """Decode every sample now, if all fit: parts of this canvas then have them."""
         if not len(self.at):
             return
+        self.sizes()
         if self.store.kept is None and not self.store.too_large:
             self._begin(0)
-        for rows in torch.arange(len(self.at)).split(256):
+        for rows in torch.arange(len(self.at)).split(THREADS if isinstance(self.preprocess, Sounds) else TEXTS):
             if not self.store.too_large:
                 self.take(rows)
 
@@ -132,12 +165,8 @@ class Canvas:
 
     def _decoded(self, rows: Tensor) -> list[Tensor]:
         """In order; those that are on their way are waited for."""
-        if self.preprocess.ragged:
-            raws = [self._load(row) for row in rows.tolist()]
-            try:
-                return self.preprocess.samples(raws)
-            except UnreadableSample:  # a sound is read only now; which one it was, one by one says
-                return [self._one(row) for row in rows.tolist()]
+        if self.preprocess.ragged and not isinstance(self.preprocess, Sounds):
+            return self.preprocess.samples([self._load(row) for row in rows.tolist()])
         coming, pairs = self.store.coming, list(zip(self.at[rows].tolist(), rows.tolist(), strict=True))
         waiting = [coming.get(place) or _pool().submit(self._one, row) for place, row in pairs]
         for place, _ in pairs:

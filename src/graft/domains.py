@@ -15,6 +15,7 @@ from graft.adapted import ABOUT
 from graft.data._sniff import open_data
 from graft.errors import GraftError
 from graft.features import Feed
+from graft.order import split
 from graft.store import read_json
 from graft.types import Dataset, Inputs, Sample, UnreadableSample
 
@@ -52,14 +53,15 @@ def _digest(dataset: Dataset, sample: Sample) -> str:
 def batches(feed: Feed, stage: int) -> Iterator[Inputs]:
     """All samples as a stage is given them; sequences of one length at a time, so that nothing is padded."""
     feed.open(stage)
-    for rows in alike(feed.sizes(), len(feed)):
+    for rows in alike(feed.sizes(), len(feed), feed.most):
         yield feed.batch(rows, stage)
 
 
-def alike(sizes: Tensor | None, count: int) -> list[Tensor]:
+def alike(sizes: Tensor | None, count: int, most: int | None = None) -> list[Tensor]:
     if sizes is None:
         return list(torch.arange(count).split(BATCH))
-    return [few for size in sizes.unique() for few in (sizes == size).nonzero()[:, 0].split(BATCH)]
+    same = ((sizes == size).nonzero()[:, 0] for size in sizes.unique())
+    return [few for rows in same for few in split(rows, BATCH, sizes, most)]
 
 
 def by_content(dataset: Dataset) -> Dataset:

@@ -17,17 +17,20 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from graft.archive import Archive
+from graft.backbones._sounds import Sounds
 from graft.cache import Cache
 from graft.canvas import Canvas
 from graft.checkpoint import digest
 from graft.device import seed_of
 from graft.engine import CHECKED, FEW, Engine, Ready, plain
+from graft.order import split
 from graft.prefix import Prefix
 from graft.shelf import Shelf, Some, room
 from graft.types import Augment, Backbone, Dataset, Features, Inputs, Targets
 
 PLAIN = -1  # the view without augmentation
 BLOCK = 64  # samples between two looks at the clock and the progress bar; the next as many are decoded meanwhile
+TOGETHER = 320.0  # seconds of sound in a batch, padding included: 64 of five seconds; more are divided
 PUBLISH = (30.0, 64 << 20)  # seconds, bytes: after so much new rows are written to disk
 Tell = Callable[[int, int], None]  # done, total
 
@@ -79,6 +82,15 @@ class Feed:
         """(N,) lengths of the samples; None where all are equal."""
         return self.canvas.sizes()
 
+    @property
+    def most(self) -> int | None:
+        """Positions of a batch, padding included, beyond which it takes too much memory; None where samples are alike,
+        or texts, whose windows are bounded."""
+        preprocess = self.backbone.preprocess
+        if not isinstance(preprocess, Sounds):
+            return None
+        return preprocess.front.positions(round(TOGETHER * preprocess.rate))
+
     def shortest_first(self, rows: Tensor) -> Tensor:
         """Rows in an order in which batches need little padding."""
         sizes = self.sizes()
@@ -129,9 +141,10 @@ class Feed:
         found = self._through(rows, boundary, view) if kept is None else kept.take(rows)
         if isinstance(found, Tensor):
             return Inputs(_layout(found.to(self.device).float()))
-        frame = self._inputs(rows, PLAIN)
+        frame = self._frame(rows)
         x = pad_sequence(found, batch_first=True).to(self.device).float()
-        missing = frame.x.shape[1] - x.shape[1]  # windows are of one length
+        assert frame.mask is not None, "sequences have a mask"
+        missing = frame.mask.shape[1] - x.shape[1]  # windows are of one length
         return frame._replace(x=torch.nn.functional.pad(x, (*(0, 0) * (x.ndim - 2), 0, missing)))
 
     def ahead(self, rows: Tensor, boundary: int) -> None:
@@ -245,19 +258,16 @@ class Feed:
         return _layout(torch.stack(parts).float().clone())
 
     def _ready(self, boundary: int, view: int) -> Ready:
-        prefix, few = self._stages(boundary), torch.arange(min(CHECKED, len(self)))
+        prefix = self._stages(boundary)
+        few = next(split(torch.arange(len(self)), CHECKED, self.sizes(), self.most))
         key = f"{self._prefix[1]} {boundary} {prefix.gives}"
         rows = len(self) if self.cache is None else max(len(self), FEW)  # rows under one key are made in one way
         return self.engine.ready(prefix, lambda: self._inputs(few, view), key, rows)
 
     def _batches(self, rows: Tensor, size: int) -> Iterator[Tensor]:
         """As many at a time as the engine takes well, of sequences as many tokens; the next ones are decoded then."""
-        lengths, start = self.sizes(), 0
-        while start < len(rows):
-            few = rows[start : start + size]
-            if lengths is not None:
-                padded = lengths[few].cummax(0).values * torch.arange(1, len(few) + 1)
-                few = few[: max(1, int((padded <= size).sum()))]
+        start = 0
+        for few in split(rows, size, self.sizes(), size):
             start += len(few)
             self.canvas.ahead(rows[start : start + BLOCK])
             yield few
@@ -269,6 +279,17 @@ class Feed:
         if sizes is None or self._pooled(boundary):
             return list(out)
         return [row[:size] for row, size in zip(out, sizes[rows].tolist(), strict=True)]
+
+    def _frame(self, rows: Tensor) -> Inputs:
+        """The mask of sequences, and their places. All positions of a sound are real, so it need not be heard again."""
+        preprocess, sizes = self.backbone.preprocess, self.sizes()
+        if sizes is None or not isinstance(preprocess, Sounds):
+            return self._inputs(rows, PLAIN)
+        width, window = int(sizes[rows].max()), preprocess.length
+        if window is not None and width > window:
+            width = -(-width // window) * window
+        mask = torch.arange(width) < sizes[rows, None]
+        return Inputs(mask, mask.to(self.device))
 
     def _inputs(self, rows: Tensor, view: int) -> Inputs:
         samples, preprocess = self.canvas.take(rows), self.backbone.preprocess

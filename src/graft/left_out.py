@@ -29,7 +29,10 @@ from graft.trials import Trials, Way
 from graft.types import Dataset, Issue, Json, Recipe
 
 COPIES = ("exact-copies", "near-copies")  # findings of the audit
-PLAIN = ("class", "answers")  # kinds of labels whose metric is a plain mean over samples; of others it is a ratio of sums
+PLAIN = (
+    "class",
+    "answers",
+)  # kinds of labels whose metric is a plain mean over samples; of others it is a ratio of sums
 
 
 def leave_one_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import torch
@@ -32,11 +32,14 @@ class Pairs:
         return chosen
 
 
-def batches(count: int, size: int, lengths: Tensor | None, *where: int | str) -> Sequence[Tensor]:
+def batches(
+    count: int, size: int, lengths: Tensor | None, *where: int | str, most: int | None = None
+) -> Sequence[Tensor]:
     """The rows of `count` samples in batches of `size`, shuffled, fixed by `where`.
 
     Samples of about one length go together, out of every NEAR batches, as each is padded to the longest of its batch.
-    A last batch of one sample joins the one before it: BatchNorm cannot take the variance of one value.
+    A last batch of one sample joins the one before it: BatchNorm cannot take the variance of one value. A batch of more
+    than `most` positions, padding included, is divided, but not into less than two samples.
     """
     order = permutation(count, *where)
     if lengths is not None:
@@ -44,6 +47,31 @@ def batches(count: int, size: int, lengths: Tensor | None, *where: int | str) ->
     made = list(order.split(size))
     if len(made) > 1 and len(made[-1]) == 1:
         made[-2:] = [torch.cat(made[-2:])]
+    if lengths is not None and most is not None:
+        made = [few for rows in made for few in _divided(rows, lengths, max(most, size))]
     if lengths is not None:
         made = [made[i] for i in permutation(len(made), *where, "batches").tolist()]
+    return made
+
+
+def split(
+    rows: Tensor, size: int, lengths: Tensor | None = None, most: int | None = None, *, least: int = 1
+) -> Iterator[Tensor]:
+    """Rows (n,) in their order, `size` at a time; with `lengths` (N,), so many that all, padded to the longest, are at
+    most `most` positions, but not fewer than `least`."""
+    while len(rows):
+        few = rows[:size]
+        if lengths is not None and most is not None:
+            padded = lengths[few].cummax(0).values * torch.arange(1, len(few) + 1)
+            few = few[: max(least, int((padded <= most).sum()))]
+        yield few
+        rows = rows[len(few) :]
+
+
+def _divided(rows: Tensor, lengths: Tensor, most: int) -> list[Tensor]:
+    """By positions; a sample that would be alone takes one of those before it along, or joins two."""
+    made = list(split(rows, len(rows), lengths, most, least=2))
+    if len(made) > 1 and len(made[-1]) == 1:
+        last = torch.cat(made[-2:])
+        made[-2:] = [last[:-2], last[-2:]] if len(last) > 3 else [last]
     return made

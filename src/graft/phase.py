@@ -115,7 +115,8 @@ class PhaseRun:
         if self.pairs:
             self.partners = self.pairs.partners(torch.arange(len(feed)), recipe.seed, "pairs", *place)
             lengths = None if lengths is None else torch.maximum(lengths, lengths[self.partners])
-        return order.batches(len(feed), recipe.batch_size, lengths, recipe.seed, "order", *place)
+        most = feed.most and feed.most // (1 + self.phase.pairs)
+        return order.batches(len(feed), recipe.batch_size, lengths, recipe.seed, "order", *place, most=most)
 
     def _after_step(self, total: int) -> None:
         self.setting.tell({"event": "step", "epoch": self.at.epoch, "done": self.at.step, "total": total})
@@ -168,7 +169,7 @@ class PhaseRun:
         return Batch(batch.inputs._replace(x=x), targets, batch.rows)
 
     def _set_rate(self, step: int, total: int) -> None:
-        factor = self.schedule(step, total, self.at.history)
+        factor = self.schedule(min(step, total - 1), total, self.at.history)  # long sounds make an epoch longer
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
 

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -90,7 +91,7 @@ class Trunk:
 
 @final
 class Trials:
-    """Outcomes of ways on folds, kept in memory and, line by line, in a folder: trials.jsonl, which says first of what.
+    """Outcomes of ways on folds, kept in memory and, line by line, in a folder: trials.jsonl, which says of what.
 
     Raises DataError where what is kept is of other samples, folds or weights, or of another recipe.
     """
@@ -105,7 +106,6 @@ class Trials:
         self.seconds: dict[Way, float] = {}
         self._tasks: dict[int, Task] = {}
         self._weights: dict[str, str] = {}  # the hashes of the trunks whose outcomes are kept
-        self._said = False  # whether the file says of what it is
         self._load()
         self.resumed = bool(self.hits)
 
@@ -293,10 +293,13 @@ class Trials:
         self.seconds[way] = self.seconds.get(way, 0.0) + seconds
         if not self.folder:
             return
-        if not self._said:
-            run.append(self.folder, {"of": self._about()}, run.TRIALS)
-            self._said = True
-        line = {"way": asdict(way), "fold": fold, "each": each.tolist(), "seconds": round(seconds, 3)}
+        line = {
+            "way": asdict(way),
+            "fold": fold,
+            "each": each.tolist(),
+            "seconds": round(seconds, 3),
+            "of": self._about,
+        }
         trunk = self.trunks.get(way.backbone)
         run.append(self.folder, line | ({"weights": trunk.backbone.info.sha256} if trunk else {}), run.TRIALS)
 
@@ -309,32 +312,28 @@ class Trials:
         text = path.read_text(encoding="utf-8") if path and path.exists() else ""
         if self.folder and text and not text.endswith("\n"):
             run.append(self.folder, {}, run.TRIALS, start="\n")
-        records = [record for line in text.splitlines() if (record := _record(line))]
-        if records:
-            self._require_same(next((record["of"] for record in records if "of" in record), None))
-        for record in (record for record in records if "way" in record):
+        for record in (record for line in text.splitlines() if (record := _record(line))):
+            self._require_same(record.get("of"))
             way = Way(**{**record["way"], "terms": tuple(record["way"]["terms"])})
             self.hits.setdefault(way, {})[record["fold"]] = np.array(record["each"])
             self.seconds[way] = self.seconds.get(way, 0.0) + record["seconds"]
             if "weights" in record:
                 self._weights[way.backbone] = record["weights"]
 
-    def _about(self) -> Json:
-        """What decides the outcomes of a way but its trunk: samples with labels, folds, and the rest of the recipe."""
+    @cached_property
+    def _about(self) -> dict[str, str]:
+        """Hashes of what decides outcomes, but for the trunk: labelled samples, folds, the rest of the recipe."""
         names = [sample.digest or sample.key for sample in self.pool.samples]
         rows = [[[names[i] for i in part] for part in (fold.train, fold.test)] for fold in self.folds]
         recipe = {key: value for key, value in self.recipe.json().items() if key not in OWN + NO_MATTER}
-        return {"data": run.fingerprint(self.pool), "folds": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
-                "recipe": recipe}  # fmt: skip
+        return {"data": run.fingerprint(self.pool), "folds": _hash(rows), "recipe": _hash(recipe)}
 
-    def _require_same(self, kept: Json | None) -> None:
+    def _require_same(self, kept: dict[str, str] | None) -> None:
         """Raises DataError. What an older version kept in a run folder says nothing: the run itself looks after it."""
         assert self.folder is not None, "something is kept"
-        self._said = True
         if kept is None and (self.folder / "data.json").exists():
             return
-        about = json.loads(json.dumps(self._about()))
-        changed = [name for name, value in about.items() if kept and kept.get(name) != value]
+        changed = [name for name, value in self._about.items() if kept and kept.get(name) != value]
         if kept is None or changed:
             said = f"is of other trials: not the same {', '.join(changed)}" if kept else "does not say of what it is"
             raise _other(f"{self.folder / run.TRIALS} {said}")
@@ -351,6 +350,10 @@ def _record(line: str) -> Json | None:
         return json.loads(line)  # type: ignore[no-any-return]
     except json.JSONDecodeError:
         return None
+
+
+def _hash(record: object) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _other(what: str) -> DataError:

@@ -94,6 +94,15 @@ def test_what_is_no_rate_is_not_cut_off_at_one() -> None:
     assert found["mean"]["low"] < -1 and found["mean"]["high"] > 1 and found["groups"][0]["method"] == "bootstrap"
 
 
+def test_more_errors_than_words_are_not_cut_off_at_nothing() -> None:
+    each = {"a": np.array([-0.6, -0.4]), "b": np.array([-0.1, -0.11])}
+    low, high = stats.t.interval(0.95, 1, -0.3025, stats.sem([-0.5, -0.105]))
+    found = groups.summary("word_accuracy", "speaker", each)["mean"]
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((-0.3025, low, high))
+    rates = groups.mean_over([1.5, 1.2], wilson(1, 2), "wer")
+    assert rates is not None and rates.low < 1.35 < rates.high
+
+
 def test_one_group_says_nothing_of_others() -> None:
     found = groups.summary("accuracy", "speaker", {"a": np.ones(3)})
     assert found["mean"] is None and len(groups.table(found)) == 2
@@ -207,6 +216,54 @@ def test_copies_of_a_left_out_group_are_not_trained_on(here: Path) -> None:
     assert len(keys[0]) == 24 and issues[0].code == "copies-between-groups"
 
 
+def test_a_copy_between_two_groups_makes_no_others_of_one_copies(here: Path) -> None:
+    """c0 and c1 share one picture, and the audit joins them; c1 shows another picture twice, which c0 does not have."""
+    from graft.data._audit import audit
+    from graft.data._sniff import open_data
+
+    lines = (here / "flowers.csv").read_text(encoding="utf-8") + "pictures/rose/0.png,rose,c1\n"
+    (here / "twice.csv").write_text(lines + "pictures/rose/1.png,rose,c1\n")
+    data = "twice.csv(group='camera')"
+    pool = audit(open_data(data))
+    folds, issues = left_out._folds(pool, groups.grouped(data, pool, "camera", "--leave-out"))
+    without_c0 = {pool.samples[i].key for i in folds[0].train}
+    assert {"pictures/rose/1.png", "pictures/rose/1.png (row 39)"} <= without_c0
+    assert "pictures/rose/0.png (row 38)" not in without_c0 and len(without_c0) == 25
+    assert set(issues[0].keys) == {"pictures/rose/0.png", "pictures/rose/0.png (row 38)"}
+
+
+@pytest.mark.parametrize("pieces", [None, 30])
+def test_symbols_and_words_are_made_without_the_left_out_group(
+    pieces: int | None, sounds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Speaker k alone says the word k, with a letter that no one else has; transcripts have as many symbols."""
+    pytest.importorskip("jiwer", reason="needs jiwer")
+    rows = [line.split(",") for line in (sounds / "sounds.csv").read_text().splitlines()[1:]]
+    words = {"s0": "quiz", "s1": "vex", "s2": "jack"}
+    lines = [f"{path},{label} {words[speaker]},{speaker}" for path, label, speaker in rows]
+    (sounds / "said.csv").write_text("\n".join(["path,transcript,speaker", *lines]) + "\n")
+    seen: list[tuple[str, str]] = []
+    measure = Trials.measure
+
+    def spy(self: Trials, way: Way, fold: int, *rest: Any) -> Any:
+        measure(self, way, fold, *rest)
+        seen.append(("".join(self.pool.classes), " ".join(self._task(fold).decoder.texts)))  # type: ignore[attr-defined]
+        ids = self.trunk(way.backbone).feed.targets.ids
+        assert int(ids.max()) < len(self.pool.classes) and torch.equal(ids, self.targets.ids)
+
+    monkeypatch.setattr(Trials, "measure", spy)
+    recipe = Recipe("x", backbone="cnn_tdnn(rate=8000, mels=16, dim=8, widths=(4, 8), blocks=1)", augment="none",
+                    task=f"ctc(pieces={pieces}, beam=2, lm='words')", strategy="full(epochs=1)",
+                    device="cpu")  # fmt: skip
+    found = leave_one_out(recipe, str(sounds / "said.csv"), "speaker")
+    for (symbols, texts), letter, word in zip(seen, "zvj", words.values(), strict=True):
+        assert letter not in symbols and word not in texts and len(texts.split()) == 2 * 24
+        assert set("zvj") - {letter} <= set(symbols)
+    (row,) = found["ways"]
+    assert [group["group"] for group in row["groups"]] == ["s0", "s1", "s2"] and row["metric"] == "word_accuracy"
+    assert row["scores"] == {}, "word accuracy is no mean over sounds"
+
+
 def test_a_vocabulary_is_made_without_the_left_out_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [f"{'yes' if i % 2 else 'no'} only{i % 4} word{i},{'ab'[i % 2]},s{i % 4}" for i in range(48)]
@@ -246,6 +303,13 @@ def test_several_ways_are_compared_in_pairs_and_kept(
     assert leave_one_out(asked, "flowers.csv", "camera", ways, folder=tmp_path)["ways"][1]["gain"] == gain
 
 
+def test_what_is_kept_of_other_labels_is_not_taken_for_these(here: Path, tmp_path: Path) -> None:
+    asked = Recipe("flowers.csv", backbone="toy", strategy="ridge", device="cpu")
+    leave_one_out(asked, "flowers.csv", "camera", folder=tmp_path)
+    with pytest.raises(DataError, match="of other trials: not the same data"):
+        leave_one_out(asked, "wrong/flowers.csv", "camera", folder=tmp_path)
+
+
 def test_an_opening_of_the_sealed_part_is_recorded_and_said(here: Path) -> None:
     before = len(json.loads((here / "run" / "sealed.json").read_text()))
     found = graft.evaluate(here / "run", "flowers.csv", leave_out="camera")
@@ -259,6 +323,17 @@ def test_a_trunk_that_was_pretrained_on_these_samples_is_said(here: Path) -> Non
     way = Way(f"trained:{here / 'run'}", "ridge")
     found = leave_one_out(Recipe("flowers.csv", device="cpu"), "flowers.csv", "camera", [way])
     assert any(issue["code"] == "pretrained-on" and issue["count"] for issue in found["issues"])
+
+
+def test_so_is_one_that_went_through_another_run(here: Path, tmp_path: Path) -> None:
+    """Pretrained on these, then on others: the last run knows only the others."""
+    others = str(draw_flowers(tmp_path / "others", seed=9))
+    graft.fit(others, **{**FIT, "backbone": f"trained:{here / 'run'}"}, out=str(tmp_path / "next"))
+    graft.fit(others, **{**FIT, "backbone": f"trained:{tmp_path / 'next'}"}, out=str(tmp_path / "last"))
+    way = Way(f"trained:{tmp_path / 'last'}", "ridge")
+    found = leave_one_out(Recipe("flowers.csv", device="cpu"), "flowers.csv", "camera", [way])
+    (issue,) = [issue for issue in found["issues"] if issue["code"] == "pretrained-on"]
+    assert issue["count"] == 36 and "last" in issue["what"]
 
 
 # ---------------------------------------------------------------------------------------------------- the command line

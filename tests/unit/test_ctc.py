@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import random
+import weakref
 
 import jiwer
 import numpy as np
@@ -17,8 +19,9 @@ from graft.errors import DataError, MissingExtra, ResourceError, UsageError
 from graft.intervals import wilson
 from graft.spec import Spec, parse
 from graft.tasks import _ctc_errors
-from graft.tasks._ctc_targets import losses, losses_of, transcripts
-from graft.tasks.ctc import ctc
+from graft.tasks._ctc_decoder import Decoder
+from graft.tasks._ctc_targets import Transcripts, losses, losses_of, transcripts
+from graft.tasks.ctc import Ctc, ctc
 from graft.transcripts import encode
 from graft.types import Batch, Dataset, Features, Info, Inputs, Predictions, Sample
 
@@ -314,3 +317,54 @@ def test_a_linear_head_learns_to_say_all_words(classes: tuple[str, ...]) -> None
         optimizer.step()
     made = task.predict(head.eval(), _spoken(others, classes, 1))
     assert task.score(made, task.targets(_dataset(others)))["wer"] == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- once
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what was called: the decoder, and the alignment of words."""
+    made: list[str] = []
+    decoder, aligned = Decoder.__call__, jiwer.process_words
+    monkeypatch.setattr(Decoder, "__call__", lambda self, values: made.append("decoder") or decoder(self, values))
+    monkeypatch.setattr(jiwer, "process_words", lambda *texts: made.append("words") or aligned(*texts))
+    return made
+
+
+def _everything(task: Ctc, predictions: Predictions, dataset: Dataset, targets: Transcripts) -> list[object]:
+    return [task.score(predictions, targets), task.each(predictions, targets).tolist(),
+            task.measure(predictions, targets), task.report(predictions, targets),
+            task.rows(predictions, dataset)]  # fmt: skip
+
+
+def test_what_is_asked_of_the_same_predictions_is_decoded_and_aligned_once(calls: list[str]) -> None:
+    predictions, truth, _ = _case()
+    task, dataset = ctc(ABC, beam=4), _dataset([*truth[:-1], None])
+    assert isinstance(task, Ctc)
+    targets = task.targets(dataset)
+    found = _everything(task, predictions, dataset, targets)
+    assert calls == ["decoder", "words"]
+    other = Predictions(predictions.values.flip(0), ABC)
+    assert task.score(other, targets) != found[0] and calls == ["decoder", "words"] * 2
+    assert str(_everything(ctc(ABC, beam=4), predictions, dataset, targets)) == str(found)  # type: ignore[arg-type]
+
+
+def test_other_targets_of_the_same_predictions_are_others(calls: list[str]) -> None:
+    predictions, truth, said = _case()
+    task = ctc(ABC)
+    right, wrong = (task.targets(_dataset(list(texts))) for texts in (said, truth))
+    assert task.score(predictions, right)["wer"] == 0 < task.score(predictions, wrong)["wer"]
+    assert calls == ["decoder", "words", "words"]
+
+
+def test_no_predictions_are_kept_alive() -> None:
+    predictions, truth, _ = _case()
+    task = ctc(ABC)
+    assert isinstance(task, Ctc)
+    targets = task.targets(_dataset(list(truth)))
+    task.score(predictions, targets)
+    gone = weakref.ref(predictions.values)
+    del predictions
+    assert gone() is None and task._said._made is None and task._ids._made is None
+    assert copy.deepcopy(task) == task

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from graft.errors import DataError
+from graft.tasks import _ctc_language
 from graft.tasks._ctc_beam import beam_search, best_path
 from graft.tasks._ctc_decoder import Decoder
 from graft.tasks._ctc_language import BEGIN, END, Language, ngram
@@ -87,6 +89,34 @@ def test_a_wide_beam_with_a_language_is_exact(over: str, dictionary: frozenset[s
         every = _all_texts(_random(6, 4, seed))
         scores = {t: math.log(p) + said for t, p in every.items() if (said := _spoken(language, t)) is not None}
         assert beam_search(_random(6, 4, seed), 2000, language) == max(scores, key=lambda text: scores[text])
+
+
+def test_a_beam_lets_go_of_the_texts_that_it_has_left() -> None:
+    """What is held grows with the text that is said, not with all that were ever tried."""
+    values, peaks = _random(300, 30, 0, sharp=3.0), []
+    for end in (100, 300):
+        tracemalloc.start()
+        said = beam_search(values[:end], 16)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(said) > 200 and peaks[1] < 3e6, peaks
+
+
+def test_shares_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ctc_language, "MOST", 8)
+    made, units = ngram(["abca", "bcc", "a"], 3), [f"unit {i}" for i in range(30)]
+    first = [made.log(unit, ("a",)) for unit in units]
+    assert len(made._known) <= 8 and [made.log(unit, ("a",)) for unit in units] == first
+
+
+def test_a_blank_where_no_word_has_begun_says_nothing() -> None:
+    """A text of pieces begins with one, and the texts that the n-grams are counted in do not."""
+    counts = ngram(["ab a", "a"], 3)
+    letters, pieces = Language(AB, counts, "characters", 1.0), Language((" a", "b", " "), counts, "characters", 1.0)
+    by_hand = sum(counts.log(unit, (BEGIN, BEGIN, *"ab a")[: i + 2]) for i, unit in enumerate([*"ab a", END]))
+    assert _spoken(letters, (1, 2, 0, 1)) == pytest.approx(by_hand)
+    for ids in ((0, 1, 0), (2, 0, 1, 0), (0, 1, 2, 0)):
+        assert decode(ids, ("▁a", "b", "▁")) == "ab a" and _spoken(pieces, ids) == pytest.approx(by_hand)
 
 
 def test_pieces_are_read_as_the_letters_they_spell() -> None:

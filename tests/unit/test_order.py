@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from graft.device import permutation
-from graft.order import NEAR, Pairs, batches
+from graft.order import NEAR, Pairs, batches, split
 
 
 def padded(lengths: Tensor, made: list[Tensor]) -> int:
@@ -55,3 +55,37 @@ def test_pairs_are_sorted_by_the_longer_of_the_two() -> None:
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_the_last_sample_joins(count: int) -> None:
     assert [len(rows) for rows in batches(count, 16, None, 0)] == [count]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 200), st.integers(2, 40), st.integers(1, 3000))
+def test_batches_of_long_samples_are_divided(count: int, size: int, most: int) -> None:
+    lengths = torch.randint(1, 200, (count,), generator=torch.Generator().manual_seed(count))
+    made = list(batches(count, size, lengths, 0, "order", most=most))
+    assert torch.cat(made).sort().values.tolist() == list(range(count)) and min(map(len, made)) > 1
+    assert all(
+        torch.equal(a, b) for a, b in zip(made, batches(count, size, lengths, 0, "order", most=most), strict=True)
+    )
+    assert all(padded(lengths, [rows]) <= max(most, size) or len(rows) <= 3 for rows in made)
+
+
+def test_one_long_sample_does_not_lengthen_all() -> None:
+    lengths = torch.tensor([3] * 63 + [100])
+    made = batches(64, 64, lengths, 0, most=320)
+    assert sorted(map(len, made)) == [2, 62] and padded(lengths, list(made)) == 62 * 3 + 2 * 100
+
+
+def test_what_is_not_too_much_stays_as_it_is() -> None:
+    lengths = torch.randint(1, 200, (300,))
+    largest = 17 * 200
+    for a, b in zip(batches(300, 16, lengths, 0), batches(300, 16, lengths, 0, most=largest), strict=True):
+        assert torch.equal(a, b)
+    ones = torch.ones(64, dtype=torch.long)
+    assert [len(rows) for rows in batches(64, 64, ones, 0, most=5)] == [64], "one window each is never too many"
+
+
+def test_split_by_positions() -> None:
+    lengths = torch.tensor([1, 2, 3, 10, 50])
+    assert [rows.tolist() for rows in split(torch.arange(5), 3, lengths, 9)] == [[0, 1, 2], [3], [4]]
+    assert [rows.tolist() for rows in split(torch.arange(5), 3, lengths, 9, least=2)] == [[0, 1, 2], [3, 4]]
+    assert [rows.tolist() for rows in split(torch.arange(5), 3)] == [[0, 1, 2], [3, 4]]

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from graft import parts, registry
+from graft import build, parts, registry
 from graft.checkpoint import digest
+from graft.errors import DataError
 from graft.paired import Fold, folds
 from graft.trials import OutOfTime, Trials, Way, batch_for, epochs_for
 from graft.types import Dataset, Recipe, Sample
@@ -154,6 +155,29 @@ def test_no_image_of_a_test_row_is_trained_on(way: Way) -> None:
     torch.testing.assert_close(said(way, pool())[0], said(way, spoilt)[0], rtol=1e-4, atol=1e-5)
 
 
+def test_no_word_of_a_test_row_is_in_the_dictionary() -> None:
+    """The frames say "two" clearly; the training rows of the fold never do."""
+    pytest.importorskip("jiwer", reason="needs jiwer")
+    symbols = (*" enotw",)
+    samples = tuple(Sample(str(i), i, text) for i, text in enumerate(["one", "one one", "two", "two one"]))
+    spoken = Dataset("some", "audio", samples, symbols, lambda s: None, lambda s: b"", kind="transcript")
+    cut = Fold(np.array([0, 1]), np.array([2]), np.ones(1, bool))
+    recipe = Recipe("some", task="ctc(beam=8, dictionary='train', lm='words')")
+    frames = torch.eye(7)[[symbols.index(letter) for letter in "two"]].unsqueeze(0)
+    assert Trials(recipe, spoken, (cut,))._each(frames, 0).tolist() == [0.0]
+    knows = Fold(np.array([0, 3]), cut.test, np.ones(1, bool))
+    assert Trials(recipe, spoken, (knows,))._each(frames, 0).tolist() == [1.0]
+
+
+def test_numbers_are_scored_by_the_variance_of_the_training_rows() -> None:
+    """1 - (y - f)^2 / v."""
+    samples = tuple(Sample(str(i), i, float(y)) for i, y in enumerate([0, 2, 0, 2, 100]))
+    numbers = Dataset("some", "image", samples, (), lambda s: None, lambda s: b"", kind="number")
+    cut = Fold(np.arange(4), np.array([4]), np.ones(1, bool))
+    made = Trials(Recipe("some"), numbers, (cut,))
+    assert made._each(torch.tensor([[98.0]]), 0).tolist() == [1 - 2.0**2 / 1.0]
+
+
 # ---------------------------------------------------------------------------------------------------------- kept
 
 
@@ -184,8 +208,55 @@ def test_each_line_says_what_every_sample_came_to(tmp_path: Path) -> None:
     made = trials(tmp_path)
     made.measure(RIDGE, 1)
     (line,) = map(json.loads, (tmp_path / "trials.jsonl").read_text().splitlines())
+    assert set(line["of"]) == {"data", "folds", "recipe"}
     assert line["way"]["strategy"] == "ridge" and line["fold"] == 1
+    assert line["weights"] == made.trunk("toy").backbone.info.sha256
     assert line["each"] == made.hits[RIDGE][1].tolist() and len(line["each"]) == len(FOLDS[1].test)
+
+
+def _other_trials(name: str, folder: Path) -> Trials:
+    if name == "labels":
+        return trials(folder, pool(labels={0: 2}))
+    if name == "folds":
+        return trials(folder, cut=folds(pool(), 0.15, seed=1)[:2])
+    return Trials(replace(RECIPE, batch_size=16), pool(), FOLDS, folder)
+
+
+@pytest.mark.parametrize(("name", "said"), [("labels", "data"), ("folds", "folds"), ("recipe", "recipe")])
+def test_what_is_kept_of_other_trials_is_refused(name: str, said: str, tmp_path: Path) -> None:
+    trials(tmp_path).measure(RIDGE, 0)
+    before = (tmp_path / "trials.jsonl").read_bytes()
+    with pytest.raises(DataError, match=rf"trials.jsonl is of other trials: not the same {said}$"):
+        _other_trials(name, tmp_path)
+    assert (tmp_path / "trials.jsonl").read_bytes() == before
+
+
+def test_where_the_data_lie_and_how_long_auto_may_take_are_no_other_trials(tmp_path: Path) -> None:
+    trials(tmp_path).measure(RIDGE, 0)
+    moved = replace(RECIPE, data="elsewhere", budget="1h", strategy="knn", backbone="toy")
+    assert Trials(moved, pool(), FOLDS, tmp_path).missing(RIDGE) == [1]
+
+
+def test_what_is_kept_of_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials(tmp_path).measure(RIDGE, 0)
+    made, backbone = build.backbone("toy"), build.backbone
+    made.info = replace(made.info, sha256="0" * 64)
+    monkeypatch.setattr(build, "backbone", lambda text, *told: made if text == "toy" else backbone(text, *told))
+    again = trials(tmp_path)
+    with pytest.raises(DataError, match="toy had other weights"):
+        again.measure(RIDGE, 1)
+
+
+def test_what_an_older_version_kept_is_read_in_a_run_folder_alone(tmp_path: Path) -> None:
+    """There the run's own fingerprint says that nothing has changed."""
+    trials(tmp_path).measure(RIDGE, 0)
+    path = tmp_path / "trials.jsonl"
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps({key: line[key] for key in ("way", "fold", "each", "seconds")}) + "\n")
+    with pytest.raises(DataError, match="does not say of what it is"):
+        trials(tmp_path)
+    (tmp_path / "data.json").write_text("{}")
+    assert trials(tmp_path).missing(RIDGE) == [1]
 
 
 # ------------------------------------------------------------------------------------------------------- recipes

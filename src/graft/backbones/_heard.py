@@ -5,20 +5,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from graft import transcripts
 from graft.backbones._sounds import STRETCHES, Sounds
 from graft.types import Dataset, Issue, Sound
 
+FRAMES = ("log_mel", "mfcc", "waves")  # fronts whose positions are frames; those of the others are windows of many
+THREADS = 8  # that open files: most of the time they wait for the disk
+
 
 def as_heard(dataset: Dataset, preprocess: Sounds, case: str) -> list[Issue]:
     """One line for each thing that was done to the sounds, with how many it was done to; and transcripts, in `case`,
     that take more frames than there are."""
-    found: dict[str, Sound] = {sample.key: dataset.load(sample) for sample in dataset.samples}
+    with ThreadPoolExecutor(THREADS) as pool:
+        raws = pool.map(dataset.load, dataset.samples)
+        found: dict[str, Sound] = {sample.key: raw for sample, raw in zip(dataset.samples, raws, strict=True)}
     issues = [*_resampled(found, preprocess.rate), *_partly(found, preprocess)]
-    if dataset.kind != "transcript":
+    if dataset.kind != "transcript" or preprocess.front.json()["kind"] not in FRAMES:
         return issues
-    frames = [preprocess.front.positions(round(sound.seconds * preprocess.rate)) for sound in found.values()]
+    frames = [preprocess.front.positions(preprocess.expected(sound)) for sound in found.values()]
     return [*issues, *transcripts.too_short(dataset, frames, case)]
 
 

@@ -64,6 +64,11 @@ class Sounds:
     def positions(self, sample: Tensor) -> int:
         return self.front.positions(len(sample))
 
+    def expected(self, raw: Sound) -> int:
+        """The length of `sample`, known without reading: soxr makes n * rate / raw.rate samples of n, half up."""
+        sizes = [stop - start for start, stop in self._stretches(raw)]
+        return sum(max(1, (2 * size * self.rate + raw.rate) // (2 * raw.rate)) for size in sizes)
+
     def batch(self, samples: Sequence[Tensor], augment: SoundView | None = None, seeds: Sequence[int] = ()) -> Inputs:
         """B waves (n_i,) -> what the front makes of them, or of views of them."""
         if augment is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, final
+from weakref import ref
 
 import numpy as np
 
@@ -29,15 +30,18 @@ def best_path(path: list[int], blank: int) -> Ids:
 
 
 @final
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Prefix:
-    """The begin of a text, as its last symbol and the begin before it. `prior`: log of what the language gives it."""
+    """The begin of a text, as its last symbol and the begin before it. `prior`: log of what the language gives it.
+
+    `longer`: those of its continuations that the beam, or a longer text in it, still holds; the others are let go.
+    """
 
     symbol: int
     before: Prefix | None
     state: State
     prior: float
-    longer: dict[int, Prefix | None] = field(default_factory=dict)
+    longer: dict[int, ref[Prefix]] = field(default_factory=dict)
 
     def ids(self) -> Ids:
         found, at = [], self
@@ -47,12 +51,20 @@ class Prefix:
         return tuple(reversed(found))
 
     def grown(self, symbol: int, language: Language | None) -> Prefix | None:
-        """The same object each time, so that paths to one text meet; None where the language has no such text."""
-        if symbol not in self.longer:
+        """The same object while it is in use, so that paths to one text meet; None where no text goes on like that."""
+        held = self.longer.get(symbol)
+        made = held() if held else None
+        if made is None:
             found = (FREE, 0.0) if language is None else language.read(self.state, symbol)
-            made = None if found is None else Prefix(symbol, self, found[0], self.prior + found[1])
-            self.longer[symbol] = made
-        return self.longer[symbol]
+            if found is None:
+                return None
+            made = Prefix(symbol, self, found[0], self.prior + found[1])
+            self.longer[symbol] = ref(made)
+        return made
+
+    def tidy(self) -> None:
+        """Of what was let go nothing is left."""
+        self.longer = {symbol: held for symbol, held in self.longer.items() if held() is not None}
 
 
 class Ends(NamedTuple):
@@ -76,7 +88,9 @@ def beam_search(values: Array, width: int, language: Language | None = None) -> 
     tried = np.argsort(-values[:, :-1], axis=1, kind="stable")[:, :width].tolist()
     for frame, symbols in zip(values.tolist(), tried, strict=True):
         likely = [one for one in symbols if frame[one] > LEAST / width]
-        beam = _kept(_step(beam, frame, likely, language), width) or beam
+        last, beam = beam, _kept(_step(beam, frame, likely, language), width) or beam
+        for prefix in last:
+            prefix.tidy()
     return _best(beam, language).ids()
 
 

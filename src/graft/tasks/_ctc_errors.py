@@ -26,6 +26,7 @@ class Errors(NamedTuple):
     characters: Array
     of_characters: Array
     exact: Array  # 1 where nothing is wrong
+    table: Json  # of words: errors by kind, and the pairs that are confused most
 
 
 def require() -> None:
@@ -41,14 +42,12 @@ def errors(truth: Sequence[str], said: Sequence[str]) -> Errors:
     words = jiwer.process_words(list(truth), list(said))
     characters = jiwer.process_characters(list(truth), list(said))
     exact = [a == b for a, b in zip(truth, said, strict=True)]
-    return Errors(_wrong(words), _sizes(words), _wrong(characters), _sizes(characters), np.array(exact, np.float64))
+    return Errors(_wrong(words), _sizes(words), _wrong(characters), _sizes(characters), np.array(exact, np.float64),
+                  _table(words))  # fmt: skip
 
 
-def table(truth: Sequence[str], said: Sequence[str]) -> Json:
+def _table(found: Any) -> Json:
     """How many words were taken for others, left out and added, and which most often; "" is no word."""
-    import jiwer
-
-    found = jiwer.process_words(list(truth), list(said))
     pairs = sorted(Counter(_pairs(found)).items(), key=lambda pair: (-pair[1], pair[0]))
     return {
         "substitutions": found.substitutions,

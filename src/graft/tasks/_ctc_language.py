@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 BEGIN, END, BLANK = "\n<", "\n>", " "  # no word or character of a transcript has a line break
+MOST = 1 << 17  # shares that are remembered: some 30 MB
 UNITS = ("none", "words", "characters")
 
 
@@ -30,6 +31,8 @@ class Ngram:
         """The natural logarithm of p(unit | history), of which the last order - 1 units count."""
         key = (*history[max(0, len(history) - self.order + 1) :], unit)
         if key not in self._known:
+            if len(self._known) >= MOST:
+                self._known.clear()
             self._known[key] = math.log(self._share(unit, key[:-1]))
         return self._known[key]
 
@@ -100,6 +103,9 @@ class Language:
         return closed[1] + (self.weight * self.ngram.log(END, closed[0].history) if self.ngram else 0.0)
 
     def _letter(self, state: State, letter: str) -> tuple[State, float] | None:
+        """A blank says nothing where no word has begun, and no text has it there: a piece may begin with one."""
+        if letter == BLANK and not state.part:
+            return state, 0.0
         gained = 0.0
         if self.over == "characters":
             state, gained = self._unit(state, letter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 import numpy as np
@@ -17,6 +17,7 @@ from graft.intervals import Array, wilson
 from graft.tasks import _bootstrap, _checks, _ctc_decoder, _ctc_errors, _metrics, _token_head
 from graft.tasks._ctc_beam import Ids
 from graft.tasks._ctc_decoder import Decoder
+from graft.tasks._ctc_memo import Last
 from graft.tasks._ctc_targets import Transcripts, losses, losses_of, spelled, transcripts
 from graft.transcripts import decode, encode
 from graft.types import Batch, Dataset, Features, Info, Json, Metric, Predictions, Task
@@ -54,12 +55,12 @@ def ctc(
 
 
 class Said(NamedTuple):
-    """Of the M sounds that have a transcript: it, what is recognised, and the loss, nan for those too short for it."""
+    """Of the M sounds that have a transcript: the loss, nan for those too short for it, and what is recognised wrongly;
+    and which of the N sounds these are."""
 
-    truth: list[str]
-    guess: list[str]
     losses: Array
     errors: _ctc_errors.Errors
+    kept: NDArray[np.bool_]
 
 
 @final
@@ -78,6 +79,8 @@ class Ctc:
     metric: str = "word_accuracy"
     needs: str = "tokens"
     view: None = None
+    _ids: Last[list[Ids]] = field(default_factory=Last, init=False, repr=False, compare=False)
+    _said: Last[Said] = field(default_factory=Last, init=False, repr=False, compare=False)
 
     def targets(self, dataset: Dataset) -> Transcripts:
         """Transcripts as texts and as symbols; one that is blank is as good as none."""
@@ -106,8 +109,8 @@ class Ctc:
     def score(self, predictions: Predictions, targets: Transcripts) -> dict[str, float]:
         """Figures without intervals; higher `word_accuracy`, 1 - WER, selects, and is negative for more errors than
         words. `cer` is of characters, blanks among them; `exact` of whole transcripts; `loss` is that of training."""
-        said, _ = self._labelled(predictions, targets)
-        figures = _bootstrap.plain(_figures(said), len(said.truth))
+        said = self._labelled(predictions, targets)
+        figures = _bootstrap.plain(_figures(said), len(said.losses))
         return figures | {"exact": float(said.errors.exact.mean())}
 
     def each(self, predictions: Predictions, targets: Transcripts) -> Tensor:
@@ -115,33 +118,32 @@ class Ctc:
 
         The standard error of their mean is the delta method's. A sound without a transcript adds the mean itself.
         """
-        said, kept = self._labelled(predictions, targets)
-        return _metrics.over_all(_ctc_errors.linear(said.errors.words, said.errors.of_words), kept)
+        said = self._labelled(predictions, targets)
+        return _metrics.over_all(_ctc_errors.linear(said.errors.words, said.errors.of_words), said.kept)
 
     def measure(self, predictions: Predictions, targets: Transcripts) -> dict[str, Metric]:
         """Figures with 95 % intervals: Wilson's for whole transcripts, the bootstrap over sounds for the others, as the
         words of one sound are not independent."""
-        said, _ = self._labelled(predictions, targets)
-        figures, n = _figures(said), len(said.truth)
+        said = self._labelled(predictions, targets)
+        figures, n = _figures(said), len(said.losses)
         made = _bootstrap.bootstrap(figures, _bootstrap.plain(figures, n), n)
         return made | {"exact": wilson(int(said.errors.exact.sum()), n)}
 
     def report(self, predictions: Predictions, targets: Transcripts) -> Json:
         """Errors by kind, the words that are confused most ("" is none), and sounds too short for their transcripts."""
-        said, _ = self._labelled(predictions, targets)
+        said = self._labelled(predictions, targets)
         return {
-            "samples": len(said.truth),
+            "samples": len(said.losses),
             "words": int(said.errors.of_words.sum()),
             "characters": int(said.errors.of_characters.sum()),
             "too_short": int(np.isnan(said.losses).sum()),
-            **_ctc_errors.table(said.truth, said.guess),
+            **said.errors.table,
         }
 
     def rows(self, predictions: Predictions, dataset: Dataset) -> list[Json]:
         """One row for each sample of the data set: what is recognised, and how probable it is by all its alignments:
         the geometric mean over its symbols."""
-        values = predictions.values.float().cpu()
-        found = self.decoder(values)
+        values, found = predictions.values.float().cpu(), self._decoded(predictions)
         texts = [decode(ids, self.classes) for ids in found]
         sure = losses_of(values, spelled(texts, found)).tolist()
         pairs = zip(texts, sure, strict=True)
@@ -157,19 +159,26 @@ class Ctc:
         one_hot = torch.eye(len(self.classes) + 1)[torch.tensor(path)]
         return {"majority": Predictions(one_hot.expand(len(features), -1, -1), self.classes)}
 
-    def _labelled(self, predictions: Predictions, targets: Transcripts) -> tuple[Said, NDArray[np.bool_]]:
-        """What is said of the M samples that have a transcript, and which of the N these are."""
+    def _decoded(self, predictions: Predictions) -> list[Ids]:
+        """The symbols of all N sounds, once for all that is asked about them."""
+        return self._ids(lambda: self.decoder(predictions.values.float().cpu()), predictions.values)
+
+    def _labelled(self, predictions: Predictions, targets: Transcripts) -> Said:
+        """What is said of the M samples that have a transcript."""
         values, width = predictions.values, len(self.classes) + 1
         fits = values.ndim == 3 and len(values) == len(targets) and values.shape[2] == width
         _checks.belong(fits, values, len(targets), f"{len(self.classes)} symbols")
         _checks.array(values)
+        _checks.some(targets.known().cpu().numpy())
+        return self._said(lambda: self._compared(predictions, targets), values, targets)
+
+    def _compared(self, predictions: Predictions, targets: Transcripts) -> Said:
         kept = targets.known().cpu()
-        _checks.some(kept.numpy())
-        values, targets = values.float().cpu()[kept], targets[kept]
+        rows = kept.nonzero().flatten().tolist()
+        found, values = self._decoded(predictions), predictions.values.float().cpu()[kept]
         truth = [text for text in targets.texts if text is not None]
-        guess = [decode(ids, self.classes) for ids in self.decoder(values)]
-        made = Said(truth, guess, losses_of(values, targets), _ctc_errors.errors(truth, guess))
-        return made, kept.numpy()
+        errors = _ctc_errors.errors(truth, [decode(found[i], self.classes) for i in rows])
+        return Said(losses_of(values, targets[kept]), errors, kept.numpy())
 
 
 def _frames(features: Features) -> tuple[Tensor, Tensor]:
