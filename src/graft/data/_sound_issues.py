@@ -43,6 +43,8 @@ def _lengths(facts: Sequence[Facts]) -> Issue:
     seconds = sorted(fact.seconds for fact in facts)
     rates = {fact.rate for fact in facts}
     of = f" of {_hertz(rates.pop())}" if len(rates) == 1 else ""
+    if len(facts) == 1:
+        return Issue("lengths", "note", f"1 sound{of} is {seconds[0]:,.2f} s long")
     what = (f"{len(facts):,} sounds{of} are {seconds[0]:,.2f} to {seconds[-1]:,.2f} s long, half of them up to "
             f"{median(seconds):,.2f} s; {_time(sum(seconds))} in all")  # fmt: skip
     return Issue("lengths", "note", what)
