@@ -320,7 +320,8 @@ def _unexpected(error: Exception) -> int:
     """What no error of ours describes: memory is said as such, the rest is our own bug."""
     if os.environ.get("GRAFT_DEBUG"):
         traceback.print_exc()
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    no_room = isinstance(error, RuntimeError) and "not enough memory" in str(error)  # as PyTorch says it on a CPU
+    if no_room or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         hint = "a smaller --batch-size, a smaller backbone, or GRAFT_MEMORY=1 to keep less"
         Console().error(ResourceError(f"out of memory: {error}", hint))
         return ResourceError.exit_code

@@ -128,6 +128,10 @@ def for_evaluation(data: str, loaded: run.Loaded) -> Dataset:
 def _seen_as_learned(opened: Dataset, loaded: run.Loaded) -> Dataset:
     """The form that the task takes: of tags the words of texts, of answers questions with passages."""
     zoo.check_modality(loaded.model.backbone.info, opened)
+    if opened.modality == "audio":
+        dataset = audit(opened)
+        heard = as_read(dataset.replace(kind="none"), loaded.model.backbone)
+        return dataset.replace(issues=(*dataset.issues, *heard))
     if opened.modality != "text":
         return audit(opened)
     dataset = audit(_in_words(opened) if loaded.task.kind == "tags" else opened)

@@ -113,7 +113,16 @@ def _check_views(recipe: Recipe) -> None:
         try:
             augment_sound.build(recipe.augment)
         except UsageError as of_sounds:
-            raise (of_sounds if UNKNOWN in of_images.what and UNKNOWN not in of_sounds.what else of_images) from None
+            raise _of_both(of_images, of_sounds) from None
+
+
+def _of_both(images: UsageError, sounds: UsageError) -> UsageError:
+    """The refusal of the kind of views that was meant: whose name, and then whose options, are known."""
+    for unknown in ("there is no augmentation", UNKNOWN):
+        wrong = [unknown in error.what for error in (images, sounds)]
+        if wrong[0] != wrong[1]:
+            return sounds if wrong[0] else images
+    return UsageError(images.what, f"of images: {images.hint}; of sounds: {sounds.hint}")
 
 
 def _check_numbers(recipe: Recipe) -> None:

@@ -20,9 +20,10 @@ WORDS = {"helps": "transfer helps", "hurts": "transfer hurts", "unclear": "it ca
          "unknown": "whether transfer helps was not measured"}  # fmt: skip
 TUNED = ("contrastive", "norms", "last stage", "all", "wise", "soup")
 CONTROLS = {"random frozen": "random frozen weights", "pixels": "raw pixels", "tfidf": "TF-IDF + a linear head",
-            "majority": "{constant}"}  # fmt: skip
+            "mfcc": "MFCC statistics + the same probe", "majority": "{constant}"}  # fmt: skip
 CONSTANT = {"class": "the most frequent class", "labels": "the most frequent labels", "number": "the mean",
-            "tags": "no entity at all", "answers": "no answer at all"}  # fmt: skip
+            "tags": "no entity at all", "answers": "no answer at all",
+            "transcript": "the most frequent transcript"}  # fmt: skip
 
 
 def verdict(ladder: Ladder) -> Json:

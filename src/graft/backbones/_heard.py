@@ -34,7 +34,7 @@ def _resampled(found: dict[str, Sound], rate: int) -> Iterator[Issue]:
         return
     listed = ", ".join(f"{count:,} of {one:,} Hz" for one, count in sorted(rates.items()))
     lower = sum(count for one, count in rates.items() if one < rate)
-    what = f"sounds are resampled to the {rate:,} Hz that the trunk was trained on: {listed}"
+    what = f"sounds are resampled to the {rate:,} Hz that the trunk takes: {listed}"
     if lower:
         what += f"; {lower:,} of them hold nothing above half their rate, where the trunk also listens"
     yield Issue("resampled", "note", what)

@@ -42,7 +42,7 @@ def _data(file: BinaryIO, at: int, declared: int, size: int) -> Data:
     if declared >= _STREAMED:
         return Data(at, None, min(declared, size - start))
     if (
-        rest <= (_SLACK if declared else 0)
+        rest <= min(_SLACK, declared // 16)
         or _chunks(file, start + declared, size)
         or _chunks(file, start + declared + 1, size)
     ):

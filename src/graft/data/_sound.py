@@ -24,6 +24,7 @@ from graft.types import Sound, UnreadableSample
 
 Wave = NDArray[np.float32]
 LOWEST, HIGHEST = 1_000, 768_000  # Hz
+LOUDEST = 1e10  # full scale is 1, or 2**31 where integers were written as floats
 MAX_CHANNELS = 64
 MAX_BYTES = 4_000_000_000
 SECONDS = 30.0  # of a block, at most
@@ -106,8 +107,11 @@ def _fill(out: Wave, file: Any, start: int, before: int, step: int) -> None:
 def mono(block: Wave) -> Wave:
     """(n, channels) -> (n,), their mean. Raises UnreadableSample for NaN."""
     wave = block[:, 0] if block.shape[1] == 1 else block.mean(1, dtype=np.float32)
-    if not np.isfinite(wave.sum(dtype=np.float64)):
+    loudest = float(np.abs(wave).max(initial=0.0)) if len(wave) else 0.0
+    if not np.isfinite(loudest):
         raise UnreadableSample("samples are not finite (NaN or infinity)")
+    if loudest > LOUDEST:
+        raise UnreadableSample(f"samples up to {loudest:.0e} are no sound (the bytes of floats in another order?)")
     return wave
 
 

@@ -16,6 +16,8 @@ from graft.data._files import IMAGES, image_files, readable
 from graft.errors import DataError
 from graft.types import Dataset, Sample
 
+HINT = "put images (JPEG, PNG), sounds (WAV, FLAC) or texts (.txt) into one folder per class"
+
 
 def folder(path: str) -> Dataset:
     """A folder or one image file. Raises DataError when it does not exist or holds no image."""
@@ -26,7 +28,7 @@ def folder(path: str) -> Dataset:
         raise DataError(f"there is no folder {path}", "check the path: ls " + str(root.parent))
     scan = _walk.walk(root.resolve(), "images", IMAGES)
     if not scan.files:
-        raise _walk.nothing(path, scan, "put JPEG or PNG files into one folder per class")
+        raise _walk.nothing(path, scan, HINT)
     base = _walk.base_of(scan)
     samples, loose = _walk.label(scan, base)
     issues = [*scan.issues(), *_walk.notes(scan, base, loose)]

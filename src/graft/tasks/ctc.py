@@ -22,6 +22,8 @@ from graft.tasks._ctc_targets import Transcripts, losses, losses_of, spelled, tr
 from graft.transcripts import decode, encode
 from graft.types import Batch, Dataset, Features, Info, Json, Metric, Predictions, Task
 
+ALIGNED = 2_000_000  # frames times symbols of which all alignments are summed: about 30 MB
+
 
 def ctc(
     classes: tuple[str, ...],
@@ -141,11 +143,11 @@ class Ctc:
         }
 
     def rows(self, predictions: Predictions, dataset: Dataset) -> list[Json]:
-        """One row for each sample of the data set: what is recognised, and how probable it is by all its alignments:
-        the geometric mean over its symbols."""
-        values, found = predictions.values.float().cpu(), self._decoded(predictions)
+        """One row for each sample of the data set: what is recognised, and how probable it is by all its alignments (of
+        a long one by the best path): the geometric mean over its symbols."""
+        found = self._decoded(predictions)
         texts = [decode(ids, self.classes) for ids in found]
-        sure = losses_of(values, spelled(texts, found)).tolist()
+        sure = [_loss(one, text, ids) for one, text, ids in zip(predictions.values, texts, found, strict=True)]
         pairs = zip(texts, sure, strict=True)
         return [{"label": text, "probability": 0.0 if math.isnan(loss) else math.exp(-loss)} for text, loss in pairs]
 
@@ -179,6 +181,15 @@ class Ctc:
         truth = [text for text in targets.texts if text is not None]
         errors = _ctc_errors.errors(truth, [decode(found[i], self.classes) for i in rows])
         return Said(losses_of(values, targets[kept]), errors, kept.numpy())
+
+
+def _loss(values: Tensor, text: str, ids: Ids) -> float:
+    """Of one sound's probabilities (T, C + 1). All alignments of an hour would not fit into memory."""
+    one = values.float().cpu()
+    if one.shape[0] * max(1, len(ids)) <= ALIGNED:
+        return float(losses_of(one.unsqueeze(0), spelled([text], [ids]))[0])
+    best = one.amax(1)
+    return float(-best[best > 0].log().sum() / max(1, len(ids)))
 
 
 def _frames(features: Features) -> tuple[Tensor, Tensor]:
