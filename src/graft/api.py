@@ -95,8 +95,10 @@ def rank(
     zoo.require_classes(pool, "the ranking")
     recipe = zoo.settled(recipe, pool)
     rows = zoo.ranked(Trials(recipe, pool, ()), zoo.trunks(recipe.backbone, pool.modality, pool.kind), told)
+    together = zoo.of_groups(pool)
+    told.issues(together)
     return {"data": data, "samples": len(pool), "best": rows[0]["backbone"], "trunks": rows,
-            "issues": [issue.json() for issue in pool.issues]}  # fmt: skip
+            "issues": [issue.json() for issue in (*pool.issues, *together)]}  # fmt: skip
 
 
 def compare(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # types needs torch, and `graft --help` does not
 
 Json = dict[str, Any]
 EVERY, MOST_ISSUES = 10.0, 5  # seconds between two lines of progress where there is no terminal; lines of findings
+FEW_GROUPS = 5  # in the test part, below which its interval says little of other groups
 RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece", "exact",
          "subset", "wer", "cer", "word_accuracy")  # fmt: skip
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -81,6 +82,12 @@ class Console:
         rest = sum(sizes.values()) - sum(sizes[name] for name in ("train", "valid", "test"))
         known += [f"{rest:,} in no split"] if rest else []
         self.row("split", ", ".join(known) + (" (test is sealed until the end)" if sizes["test"] else ""))
+        groups = {part: {s.group for s in dataset.samples if s.split == part and _is_group(s.group)} for part in sizes}
+        if any(groups.values()):
+            counts = ", ".join(f"{part} {len(groups[part])}" for part in ("train", "valid", "test") if sizes[part])
+            few = 0 < len(groups.get("test", ())) < FEW_GROUPS
+            more = "; the test says little of new ones: graft evaluate --leave-out group" if few else ""
+            self.row("", f"groups stay together: {counts}{more}")
 
     def trunk(self, info: Info, preprocess: Json) -> None:
         """The backbone, its licence, what it sees, and what its source wants the user to know."""
@@ -301,6 +308,11 @@ def _classes(classes: tuple[str, ...], counts: Counter[str]) -> str:
     if len(classes) <= 4:
         return f"{len(classes)} classes ({', '.join(f'{c} {n:,}' for c, n in zip(classes, sizes, strict=True))})"
     return f"{len(classes)} classes of {min(sizes):,} to {max(sizes):,}"
+
+
+def _is_group(name: str | None) -> bool:
+    """A speaker, a patient, and no group that the audit made of copies."""
+    return name is not None and not name.startswith("copies:")
 
 
 def _worst(group: list[Issue]) -> str:

@@ -22,7 +22,7 @@ from graft.data._sniff import options_of, without_options
 from graft.errors import DataError, GraftError, UsageError
 from graft.recipe import AUTO
 from graft.spec import parse
-from graft.types import Backbone, Dataset, Info, Json, Recipe
+from graft.types import Backbone, Dataset, Info, Issue, Json, Recipe
 
 if TYPE_CHECKING:  # with what they import they take a second, and `graft predict` needs none of it
     from graft.evidence import Score
@@ -122,7 +122,7 @@ def require_classes(dataset: Dataset, name: str) -> None:
     """Raises UsageError where something that learns classes meets labels of another kind."""
     if dataset.kind != "class":
         what = f"{name} learns classes, and {dataset.name} has {LABELS[dataset.kind]}"
-        raise UsageError(what, "--strategy lp_ft, or graft fit, which finds a way itself")
+        raise UsageError(what, "graft fit, which finds a way itself; or --strategy lp_ft")
 
 
 def one_trunk(asked: str) -> str:
@@ -228,6 +228,15 @@ def _row(trials: Trials, text: str, scores: dict[str, Score]) -> Json:
         "offline": _at_home(text),
         "scores": {name: {"value": s.value, "se": None if np.isnan(s.se) else s.se} for name, s in scores.items()},
     }
+
+
+def of_groups(dataset: Dataset) -> list[Issue]:
+    """The scores leave out one sample at a time, and samples of one group resemble each other."""
+    names = {sample.group for sample in dataset.samples if sample.group and not sample.group.startswith("copies:")}
+    if len(names) < 2:
+        return []
+    what = f"the data name {len(names)} groups, which these scores do not keep apart: for new ones they are too high"
+    return [Issue("groups-in-rank", "warning", what, (), "graft compare, or graft evaluate --leave-out group, does")]
 
 
 def _at_home(trunk: str) -> bool:
