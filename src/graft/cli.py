@@ -194,7 +194,7 @@ def predict(
     rows, issues = api.predict(run, data, text=text, label=label, pair=pair, device=device)
     for row in rows:
         emit(row) if as_json else typer.echo(_line(row))
-    Console().issues(issues)
+    Console().issues(issues, everything=True)
 
 
 @app.command()

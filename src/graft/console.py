@@ -114,13 +114,13 @@ class Console:
             count = f" ({issue['count']:,})" if issue["count"] else ""
             self.row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
 
-    def issues(self, issues: Iterable[Issue]) -> None:
-        """Findings about the data: at most five lines, the worst first, one for each kind."""
+    def issues(self, issues: Iterable[Issue], everything: bool = False) -> None:
+        """Findings about the data, the worst first, one line for each kind: at most five, unless `everything` is said."""
         kinds: dict[str, list[Issue]] = {}
         for issue in issues:
             kinds.setdefault(issue.code, []).append(issue)
         order = sorted(kinds.values(), key=lambda group: list(_COLOURS).index(_worst(group)))
-        shown = order if len(order) <= MOST_ISSUES else order[: MOST_ISSUES - 1]
+        shown = order if everything or len(order) <= MOST_ISSUES else order[: MOST_ISSUES - 1]
         for group in shown:
             self.row(_worst(group), _finding(group), _COLOURS[_worst(group)])
         if len(shown) < len(order):

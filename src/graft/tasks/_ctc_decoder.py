@@ -18,6 +18,7 @@ from graft.transcripts import normal, surfaces
 
 TRAIN = "train"  # the dictionary of all words of the training transcripts
 MOST_ORDER = 9
+WIDEST = 1000  # texts that are kept: a second of sound then takes a second or more
 
 
 @final
@@ -77,8 +78,9 @@ def check(made: Decoder) -> None:
     normal("", made.case)
     if made.lm not in UNITS:
         raise UsageError(f"there is no language model of '{made.lm}'", did_you_mean(made.lm, UNITS))
-    if type(made.beam) is not int or made.beam < 0:
-        raise UsageError(f"beam={made.beam!r} is not a number of texts", "choose beam=16, or 0 for the best path")
+    if type(made.beam) is not int or not 0 <= made.beam <= WIDEST:
+        hint = f"choose beam=16, at most {WIDEST:,}, or 0 for the best path"
+        raise UsageError(f"beam={made.beam!r} is not a number of texts", hint)
     if _checks.count("order", made.order) > MOST_ORDER:
         raise UsageError(f"order={made.order} is too long for n-grams", f"choose order=1 to {MOST_ORDER}")
     if made.lm_weight < 0:
