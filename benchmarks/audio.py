@@ -118,18 +118,20 @@ def accuracy(run: Path, data: str) -> float:
 
 
 def strings(work: Path) -> list[Row]:
-    recordings = Path(os.environ["GRAFT_DATA"]) / "fsdd" / "recordings"
-    table = make(recordings, work / "strings", "george", 2400)
-    rows = []
-    same = "full(epochs=12, lr=3e-3, head_lr=3e-3)"
-    for trunk, strategy in ((SCRATCH, same), (TRUNK, "linear_probe(epochs=12)"), (TRUNK, same)):
-        result = fit(str(table), work / f"strings-{len(rows)}", backbone=trunk, strategy=strategy, batch_size=32)
-        figures = {name: result["test"][name] for name in ("wer", "cer")}
-        rows.append({"what": f"{strategy} on {trunk}", "wer": figures["wer"]["value"], "low": figures["wer"]["low"],
-                     "high": figures["wer"]["high"], "cer": figures["cer"]["value"],
-                     "valid wer": result["valid"]["wer"]["value"],
-                     "seconds": result["seconds"]})  # fmt: skip
-        print(json.dumps(rows[-1]), flush=True)
+    """Many strings and few, each way with two seeds; the head alone with one."""
+    recordings, rows = Path(os.environ["GRAFT_DATA"]) / "fsdd" / "recordings", []
+    for count, epochs in ((2400, 12), (480, 40)):
+        table = make(recordings, work / f"strings-{count}", "george", count)
+        same = f"full(epochs={epochs}, lr=3e-3, head_lr=3e-3)"
+        ways = [(TRUNK, f"linear_probe(epochs={epochs})", 0), *((t, same, s) for s in (0, 1) for t in (SCRATCH, TRUNK))]
+        for trunk, strategy, seed in ways:
+            out = work / f"spelt-{len(rows)}"
+            result = fit(str(table), out, backbone=trunk, strategy=strategy, batch_size=32, seed=seed)
+            wer = result["test"]["wer"]
+            rows.append({"what": f"{strategy} on {trunk}", "strings": count, "seed": seed, "wer": wer["value"],
+                         "low": wer["low"], "high": wer["high"], "cer": result["test"]["cer"]["value"],
+                         "valid wer": result["valid"]["wer"]["value"], "seconds": result["seconds"]})  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
     return rows
 
 

@@ -115,7 +115,7 @@ class Console:
             self.row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
 
     def issues(self, issues: Iterable[Issue], everything: bool = False) -> None:
-        """Findings about the data, the worst first, one line for each kind: at most five, unless `everything` is said."""
+        """Findings about the data, the worst first, a line for each kind: at most five, or `everything` there is."""
         kinds: dict[str, list[Issue]] = {}
         for issue in issues:
             kinds.setdefault(issue.code, []).append(issue)
