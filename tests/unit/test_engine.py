@@ -212,7 +212,8 @@ def test_the_default_where_the_processor_has_bf16(flowers: Path, monkeypatch: py
     plainly = graft.fit("flowers", out="fp32", precision="fp32", **asked)
     monkeypatch.setattr("graft.device.fast_bf16", lambda: True)
     run = graft.fit("flowers", out="bf16", **asked)
-    assert abs(run["test"]["loss"]["value"] - plainly["test"]["loss"]["value"]) < 0.02
+    losses = [found["test"]["loss"]["value"] for found in (run, plainly)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05), "of five pictures, some of them far from any class"
     many = {row["path"]: row for row in graft.predict("bf16", "flowers")[0]}
     (one,) = graft.predict("bf16", "flowers/rose/0.png")[0]
     assert len(many) == 36 > FEW and abs(many["rose/0.png"]["probability"] - one["probability"]) < 0.01
