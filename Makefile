@@ -57,5 +57,5 @@ $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo 'installing Graft and what its tests need into $(VENV)'
-	$(PIP) install -c constraints.txt -e '.[text,audio,openvino,onnx,dev]'
+	$(PIP) install -c constraints.txt -e '.[text,audio,trust,openvino,onnx,dev]'
 	@touch $@ $(VENV)/.core

@@ -16,7 +16,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from graft import pages
+
 torch.set_num_threads(1)  # a small network is many times faster on one thread, and bit-equal
+
+MAKE_PAGES = pages.make
 
 COLOURS = {"daisy": (240, 240, 230), "rose": (200, 30, 60), "tulip": (240, 180, 20)}
 
@@ -29,7 +33,14 @@ def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("GRAFT_OFFLINE", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr("graft.device.fast_bf16", lambda: False)
+        patch.setattr("graft.pages.make", lambda *args: None)  # seconds for each of hundreds of runs
         yield
+
+
+@pytest.fixture
+def with_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test write their report and model card, as a user's do."""
+    monkeypatch.setattr("graft.pages.make", MAKE_PAGES)
 
 
 @pytest.fixture(scope="session")

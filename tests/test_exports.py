@@ -13,7 +13,21 @@ import pytest
 import graft
 from graft import errors
 
-SAID = {"adapt", "compare", "rank", "fit", "pretrain", "predict", "evaluate", "Recipe"}
+SAID = {
+    "adapt",
+    "check",
+    "compare",
+    "rank",
+    "fit",
+    "load",
+    "pretrain",
+    "predict",
+    "evaluate",
+    "explain",
+    "push",
+    "report",
+}
+SAID |= {"Recipe"}
 HEAVY = "{'torch', 'torchvision', 'sklearn', 'numpy', 'PIL', 'timm', 'transformers'}"
 
 

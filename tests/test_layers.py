@@ -14,17 +14,20 @@ LAYERS = (
     {"spec", "errors", "recipe", "samples", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
     | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"}
-    | {"augment_sound", "masking_sound", "transcripts"},
-    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"},
+    | {"augment_sound", "masking_sound", "transcripts", "calibration", "conformal", "novelty", "curve", "cells"},
+    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"}
+    | {"checks", "explain"},
     {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
     | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"}
-    | {"seen", "groups", "left_out", "adapting", "adapted", "domains"},
+    | {"seen", "groups", "left_out", "adapting", "adapted", "domains"}
+    | {"checking", "cleaning", "trust", "explaining", "showing", "pages", "report", "hub"},
     {"api"},
     {"cli"},
 )
 PLUGINS = LAYERS[2] | {"strategies"}
 CORE = {"torch", "torchvision", "timm", "safetensors", "numpy", "sklearn", "scipy", "PIL", "rich", "typer"}
+CORE |= {"jinja2", "matplotlib", "markupsafe"}
 FILES = sorted(path for path in SRC.rglob("*.py") if path != SRC / "__init__.py")
 
 

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graft.api import adapt as adapt
+    from graft.api import check as check
     from graft.api import compare as compare
     from graft.api import evaluate as evaluate
+    from graft.api import explain as explain
     from graft.api import fit as fit
+    from graft.api import load as load
     from graft.api import predict as predict
     from graft.api import pretrain as pretrain
+    from graft.api import push as push
     from graft.api import rank as rank
+    from graft.api import report as report
     from graft.errors import DataError as DataError
     from graft.errors import GraftError as GraftError
     from graft.errors import IntegrityError as IntegrityError
@@ -31,7 +36,8 @@ if TYPE_CHECKING:
     from graft.recipe import Recipe as Recipe
 
 _HOME = {
-    "api": ("adapt", "compare", "evaluate", "fit", "predict", "pretrain", "rank"),
+    "api": ("adapt", "check", "compare", "evaluate", "explain", "fit", "load", "predict", "pretrain", "push", "rank",
+            "report"),
     "errors": ("DataError", "GraftError", "IntegrityError", "Interrupted", "MissingExtra", "QualityError",
                "ResourceError", "UsageError"),
     "recipe": ("Recipe",),

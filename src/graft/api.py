@@ -19,8 +19,10 @@ from graft.device import pick
 from graft.engine import Engine
 from graft.errors import DataError, Interrupted, UsageError
 from graft.features import Feed
+from graft.hub import folder_of
 from graft.intake import for_evaluation, for_prediction, pool_of
 from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
+from graft.pages import check_language
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict as predict_rows
@@ -45,16 +47,20 @@ def fit(
     resume: bool = False,
     console: Console | None = None,
     controls: bool = True,
+    report: bool = True,
+    language: str = "en",
     **options: Any,
 ) -> Json:
     """Adapt a pretrained model to labelled data; returns the run's result, which is also in its result.json.
 
     `text`, `label` and `pair` name columns, as data.csv(text='body') does. `options` are the fields of Recipe. With
-    `resume`, the run in `out` is started, continued, or said to be done.
+    `resume`, the run in `out` is started, continued, or said to be done. `report`: whether report.html and the model
+    card are made, in `language` (en or zh).
     Raises UsageError, DataError, MissingExtra, ResourceError, IntegrityError, Interrupted.
     """
     from graft.job import Job
 
+    check_language(language)
     asked = recipe_of(data, recipe, options, text=text, label=label, pair=pair)
     plan(asked)
     folder = _claim(asked, out, resume)
@@ -62,7 +68,7 @@ def fit(
         return {**read_json(folder / "result.json"), "already_done": True}
     try:
         with run.locked(folder):
-            return Job(asked, folder, console or Console(quiet=True), controls).go()
+            return Job(asked, folder, console or Console(quiet=True), controls, report, language).go()
     finally:
         run.drop_if_empty(folder)
 
@@ -176,6 +182,36 @@ def pretrain(
     return result
 
 
+def check(
+    data: str,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    pair: str | None = None,
+    backbone: str = AUTO,
+    seed: int = 0,
+    test: float = 0.15,
+    valid: float = 0.15,
+    sealed: str | None = None,
+    fix: str | None = None,
+    console: Console | None = None,
+) -> Json:
+    """What is wrong with labelled data, before anything is learned: "issues", each with severity, count, files and what
+    to do, and "scores" of a probe with and without the leaks, if there are any.
+
+    `backbone` is the trunk whose features are looked at, `seed`, `test`, `valid` and `sealed` those of the split that
+    `fit` would make. `fix` is a folder for a cleaned copy, or a .csv for a list; the data are never written.
+    Raises UsageError, DataError, MissingExtra, ResourceError.
+    """
+    from graft import checking
+
+    data = with_columns(data, text=text, label=label, pair=pair)
+    told = console or Console(quiet=True)
+    return checking.check(
+        data, backbone=backbone, seed=seed, test=test, valid=valid, sealed=sealed, fix=fix, console=told
+    )
+
+
 def predict(
     folder: str | Path,
     data: str,
@@ -183,13 +219,25 @@ def predict(
     text: str | None = None,
     label: str | None = None,
     pair: str | None = None,
+    coverage: float = 0.9,
+    sets: str = "lac",
+    abstain_below: float | None = None,
     device: str = "auto",
 ) -> tuple[list[Json], list[Issue]]:
-    """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings."""
-    loaded = run.load(Path(folder))
+    """One row for each input: path, label, probability (None, and error, for what cannot be read); and the findings.
+
+    Of a run that has learned how sure it may be (trust.json), the probability is calibrated, "set" holds the classes
+    that cover the truth with the stated `coverage` (`sets`: lac, aps, or class for each class alone), and "unlike" says
+    that the sample is unlike the training data. With `abstain_below`, a less probable label is None, "abstained" is
+    true and "candidate" is the label that it would have been.
+    """
+    from graft import trust
+
+    loaded = run.load(folder_of(folder))
+    asked = trust.asked(loaded, coverage, sets, abstain_below)
     dataset = for_prediction(with_columns(data, text=text, label=label, pair=pair), loaded)
-    predictions, words = _predictions(loaded, dataset, device)
-    rows = loaded.task.rows(predictions, dataset)
+    predictions, words, feed = _predictions(loaded, dataset, device)
+    rows = trust.said(loaded, predictions, feed, asked)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
               for key, reason in unreadable(dataset.issues).items()]  # fmt: skip
@@ -205,6 +253,7 @@ def evaluate(
     pair: str | None = None,
     by: str | None = None,
     leave_out: str | None = None,
+    unlike: str | None = None,
     device: str = "auto",
     console: Console | None = None,
 ) -> Json:
@@ -212,21 +261,27 @@ def evaluate(
 
     `by` names a column of groups, such as speakers ("group": the one that the reader finds): "groups" are then the
     figures of each, their mean and the worst. `leave_out` names one, too, and is no question to the model: its recipe
-    is fitted anew to all groups but one, for each of them, and scored on that one.
-    Raises UsageError, DataError, IntegrityError.
+    is fitted anew to all groups but one, for each of them, and scored on that one. `unlike` names other data, of none
+    of the classes: how well the run tells them from `data` is in "confidence". Raises UsageError, DataError, IntegrityError.
     """
-    from graft import groups
+    from graft import groups, trust
     from graft.job import figures_json
 
     data = with_columns(data, text=text, label=label, pair=pair)
     if leave_out is not None:
         return _left_out(Path(folder), data, leave_out, by, device, console)
     data = groups.with_group(data, by) if by else data
-    loaded = run.load(Path(folder))
+    loaded = run.load(folder_of(folder))
+    sure = trust.required(loaded, "--unlike") if unlike else trust.read(loaded.folder)
+    strange = for_prediction(unlike, loaded) if unlike else None
     dataset = for_evaluation(data, loaded)
     found = groups.grouped(data, dataset, by, "--by") if by else None
     known = seen.before(loaded.folder, dataset)
-    (predictions, words), targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
+    (predictions, words, feed), targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
+    sureness = trust.evaluated(sure, predictions, feed, targets) if sure else {}
+    if sure and strange:
+        sureness |= trust.told_apart(sure, predictions, feed, *_predictions(loaded, strange, device)[::2])
+    predictions = sure.calibrated(predictions) if sure else predictions
     scores, report = loaded.task.measure(predictions, targets), loaded.task.report(predictions, targets)
     divided = {"groups": groups.by_group(loaded.task, predictions, targets, found)} if found else {}
     if "test" in known:  # only now: what fails before shows nobody anything
@@ -238,6 +293,7 @@ def evaluate(
         "samples": len(dataset),
         "scores": figures_json(scores),
         **divided,
+        **({"confidence": sureness} if sureness else {}),
         "seen_before": {name: len(keys) for name, keys in known.items()},
         "report": report,
         "issues": [issue.json() for issue in issues],
@@ -278,7 +334,7 @@ def adapt(
     """
     from graft.adapting import Adaptation, asked_for
 
-    asked, loaded = asked_for(method), run.load(Path(folder))
+    asked, loaded = asked_for(method), run.load(folder_of(folder))
     data = with_columns(data, text=text, label=label, pair=pair)
     made = _claim(replace(loaded.recipe, data=data), out, resume=False)
     try:
@@ -286,6 +342,64 @@ def adapt(
             return Adaptation(loaded, data, asked, made, console or Console(quiet=True), device).go()
     finally:
         run.drop_if_empty(made)
+
+
+def explain(
+    folder: str | Path,
+    file: str,
+    *,
+    method: str = AUTO,
+    target: str | None = None,
+    out: str | None = None,
+    device: str = "auto",
+    console: Console | None = None,
+) -> Json:
+    """Why a run says what it says of one sample (a file, or a text): writes a picture to `out`, else
+    <file>-<method>.png in the working folder.
+
+    `method`: gradcam, integrated_gradients, occlusion, neighbours (graft list explainer), or auto; `target` is the
+    class to be explained, the predicted one unless given. Raises UsageError, DataError, MissingExtra.
+    """
+    from graft import explaining
+
+    found, told = folder_of(folder), console or Console(quiet=True)
+    return explaining.explain(found, file, method=method, target=target, out=out, device=device, console=told)
+
+
+def report(
+    folder: str | Path,
+    *,
+    language: str = "en",
+    price: float | None = None,
+    watts: float | None = None,
+    out: str | None = None,
+) -> Json:
+    """Write the report of a finished run anew: {"run", "report": path}.
+
+    `language`: en or zh; `price` of an hour of this machine, in any currency; `watts` that it draws, else an estimate.
+    Raises UsageError, DataError.
+    """
+    from graft.report import page
+
+    check_language(language)
+    made = page.write(Path(folder), language=language, price=price, watts=watts, out=Path(out) if out else None)
+    return {"run": str(folder), "report": str(made)}
+
+
+def push(folder: str | Path, name: str, *, dry_run: bool = False, private: bool = False) -> Json:
+    """Upload a run to the Hugging Face Hub as user/name: data only, with a card. `dry_run` only lists the files.
+
+    Raises UsageError, DataError, IntegrityError, ResourceError.
+    """
+    from graft import hub
+
+    return hub.push(Path(folder), name, dry_run=dry_run, private=private)
+
+
+def load(folder: str | Path) -> run.Loaded:
+    """A run, checked and ready to predict: a folder, or "hub:user/name", which is downloaded once. What `graft predict`
+    and the other verbs take as RUN may be either, too."""
+    return run.load(folder_of(folder))
 
 
 @contextmanager
@@ -328,7 +442,7 @@ def _check_out(recipe: Recipe, out: str | None) -> None:
 # -------------------------------------------------------------------------------------------- predict and evaluate
 
 
-def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Predictions, list[Issue]]:
+def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Predictions, list[Issue], Feed]:
     """And what is to be said of how they were made. Nothing moves any more: all of the trunk is a frozen prefix, unless
     the task hides a part of each sample."""
     where, view = pick(device), loaded.task.view
@@ -337,4 +451,4 @@ def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Pre
     needs = build.needs(loaded.recipe, loaded.task)
     feed = Feed(dataset, model.backbone, device=where, augment=view, needs=needs, targets=(), engine=engine, keep=False)
     said = predict_rows(model, loaded.task, feed, 0 if view else len(model.backbone.stages))
-    return said, [Issue("engine", "note", word) for word in words]
+    return said, [Issue("engine", "note", word) for word in words], feed

@@ -24,6 +24,8 @@ from graft.console import Console, safe
 from graft.errors import GraftError, Interrupted, ResourceError
 from graft.recipe import Recipe
 
+Options = dict[str, Any]
+
 app = typer.Typer(
     name="graft",
     help="Transfer learning with proof: from labelled examples to the best model that pretrained knowledge can give.",
@@ -41,6 +43,7 @@ Data = Annotated[str, typer.Argument(help="a folder, a file, a .csv or .jsonl, o
 Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 TextColumn = Annotated[str | None, typer.Option("--text", help="the column of a table that holds the texts")]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="the column of a table that holds the labels")]
+Language = Annotated[str, typer.Option(help="of the report: en or zh")]
 PairColumn = Annotated[str | None, typer.Option("--pair", help="the column of the second texts, if there are pairs")]
 
 
@@ -90,6 +93,8 @@ def fit(
     recipe: Annotated[str | None, typer.Option(help="a recipe.json to repeat; flags change its values")] = None,
     out: Out = None,
     resume: Resume = False,
+    language: Language = "en",
+    report: Annotated[bool, typer.Option(help="write report.html and the model card")] = True,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **options: Any,
@@ -98,7 +103,7 @@ def fit(
     from graft import api
 
     console = Console(quiet=quiet)
-    options |= {"text": text, "label": label, "pair": pair}
+    options |= {"text": text, "label": label, "pair": pair, "report": report, "language": language}
     result = api.fit(data, recipe=recipe, out=out, resume=resume, console=console, **options)
     _done(result, console, as_json)
 
@@ -179,19 +184,55 @@ def pretrain(
 
 
 @app.command()
+def check(
+    data: Data,
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    pair: PairColumn = None,
+    backbone: Annotated[str, typer.Option(help="the trunk whose features are looked at; auto: Graft's own")] = "auto",
+    seed: Annotated[int, typer.Option(help="of the split that `fit` would make")] = 0,
+    test: Annotated[float, typer.Option(help="share of the test part, where the data have none")] = 0.15,
+    valid: Annotated[float, typer.Option(help="share of the validation part, where the data have none")] = 0.15,
+    sealed: Annotated[str | None, typer.Option(help="the given part that is the test, if it is not called so")] = None,
+    fix: Annotated[
+        str | None, typer.Option(help="a new folder for a cleaned copy, or a .csv for a list of what to change")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """What is wrong with the data: unreadable files, copies, leaks, wrong labels, shortcuts; before anything is trained.
+    Your files are never written."""
+    from graft import api, checking
+
+    console = Console(quiet=quiet)
+    columns: Options = {"text": text, "label": label, "pair": pair}
+    split: Options = {"test": test, "valid": valid, "sealed": sealed}
+    result = api.check(data, backbone=backbone, seed=seed, fix=fix, console=console, **columns, **split)
+    _table(result, checking.table(result), as_json)
+
+
+@app.command()
 def predict(
     run: Run,
     data: Data,
     text: TextColumn = None,
     label: LabelColumn = None,
     pair: PairColumn = None,
+    abstain_below: Annotated[
+        float | None, typer.Option(help="say nothing where the label is less probable than this, such as 0.8")
+    ] = None,
+    coverage: Annotated[float, typer.Option(help="share of the sets of classes that hold the right one")] = 0.9,
+    sets: Annotated[str, typer.Option(help="how sets are made: lac, aps, or class (each class by itself)")] = "lac",
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Labels and probabilities for new files; what cannot be read is listed, never guessed."""
+    """Labels with honest probabilities for new files, the set of classes that covers the truth, and whether a file is
+    unlike the training data; what cannot be read is listed, never guessed."""
     from graft import api
 
-    rows, issues = api.predict(run, data, text=text, label=label, pair=pair, device=device)
+    columns: Options = {"text": text, "label": label, "pair": pair}
+    sure: Options = {"coverage": coverage, "sets": sets, "abstain_below": abstain_below}
+    rows, issues = api.predict(run, data, device=device, **columns, **sure)
     for row in rows:
         emit(row) if as_json else typer.echo(_line(row))
     Console().issues(issues, everything=True)
@@ -209,6 +250,9 @@ def evaluate(
         str | None,
         typer.Option(help="fit the run's recipe anew to all groups of this column but one, and score it on that one"),
     ] = None,
+    unlike: Annotated[
+        str | None, typer.Option(help="data of none of the classes: how well the run tells that they are strange")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     device: Device = "auto",
@@ -218,7 +262,9 @@ def evaluate(
 
     console = Console(quiet=quiet)
     columns = {"text": text, "label": label, "pair": pair}
-    result = api.evaluate(run, data, by=by, leave_out=leave_out, device=device, console=console, **columns)
+    result = api.evaluate(
+        run, data, by=by, leave_out=leave_out, unlike=unlike, device=device, console=console, **columns
+    )
     console.evaluated(result)
     if "groups" in result:
         from graft import groups
@@ -251,14 +297,79 @@ def adapt(
     _done(result, console, as_json)
 
 
+@app.command()
+def explain(
+    run: Run,
+    file: Annotated[str, typer.Argument(help="an image, a sound, a text file, or the text itself")],
+    method: Annotated[str, typer.Option(help="auto, or one of: graft list explainer")] = "auto",
+    target: Annotated[
+        str | None, typer.Option(help="the class to be explained; the predicted one if not given")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="the picture to write, a .png")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    device: Device = "auto",
+) -> None:
+    """Why a run says what it says of one file, as a picture: what speaks for the class, and the training samples that
+    are most like it."""
+    from graft import api
+
+    console = Console(quiet=quiet)
+    result = api.explain(run, file, method=method, target=target, out=out, device=device, console=console)
+    _done(result, console, as_json)
+
+
+@app.command()
+def report(
+    run: Run,
+    language: Language = "en",
+    price: Annotated[float | None, typer.Option(help="of an hour of this machine, in your currency")] = None,
+    watts: Annotated[float | None, typer.Option(help="that this machine draws; an estimate if not given")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="the file to write; report.html in the run folder if not given")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's report anew: one self-contained page, in English or Chinese."""
+    from graft import api
+
+    result = api.report(run, language=language, price=price, watts=watts, out=out)
+    Console(quiet=quiet).say(f"report        {result['report']}")
+    _done(result, Console(quiet=quiet), as_json)
+
+
+@app.command()
+def push(
+    run: Run,
+    name: Annotated[str, typer.Argument(help="user/name on the Hugging Face Hub")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the files")] = False,
+    private: Annotated[bool, typer.Option("--private", help="a repository that only you see")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Upload a run to the Hugging Face Hub, data only, with its card; `hub:user/name` then stands for the run."""
+    from graft import api, hub
+
+    console = Console(quiet=quiet)
+    result = api.push(run, name, dry_run=dry_run, private=private)
+    for line in hub.told(result):
+        console.say(line)
+    _done(result, console, as_json)
+
+
 @app.command("list")
 def list_plugins(
     kind: Annotated[
-        str, typer.Argument(help="backbone, reader, task, strategy, term, probe, ranker, engine or adaptation")
+        str,
+        typer.Argument(
+            help="backbone, reader, task, strategy, term, probe, ranker, engine, adaptation, check, explainer"
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """What can be named: backbones, readers, tasks, strategies, terms, probes, rankers, engines, adaptations."""
+    """What can be named: backbones, readers, tasks, strategies, terms, probes, rankers, engines, adaptations, checks,
+    explainers."""
     from graft.errors import UsageError, did_you_mean
 
     if kind and kind not in registry.KINDS:
@@ -273,9 +384,12 @@ def list_plugins(
 
 
 def _line(row: dict[str, Any]) -> str:
-    if row["label"] is None:
+    """path, label ("?" where it abstains), probability; then the set and "unlike", where the run knows them."""
+    if "error" in row:
         return f"{safe(row['path'])}\t\t\t{safe(row['error'])}"
-    return f"{safe(row['path'])}\t{safe(_label(row['label']))}\t{_probability(row)}"
+    label = "?" if row.get("abstained") else _label(row["label"])
+    sure = [" | ".join(row["set"]), "unlike the training data" * row["unlike"]] if "set" in row else []
+    return "\t".join([safe(row["path"]), safe(label), _probability(row), *map(safe, sure)]).rstrip("\t")
 
 
 def _label(label: Any) -> str:

@@ -82,7 +82,7 @@ class Console:
         rest = sum(sizes.values()) - sum(sizes[name] for name in ("train", "valid", "test"))
         known += [f"{rest:,} in no split"] if rest else []
         self.row("split", ", ".join(known) + (" (test is sealed until the end)" if sizes["test"] else ""))
-        groups = {part: {s.group for s in dataset.samples if s.split == part and _is_group(s.group)} for part in sizes}
+        groups = {part: {s.own_group for s in dataset.samples if s.split == part and s.own_group} for part in sizes}
         if any(groups.values()):
             counts = ", ".join(f"{part} {len(groups[part])}" for part in ("train", "valid", "test") if sizes[part])
             few = 0 < len(groups.get("test", ())) < FEW_GROUPS
@@ -308,11 +308,6 @@ def _classes(classes: tuple[str, ...], counts: Counter[str]) -> str:
     if len(classes) <= 4:
         return f"{len(classes)} classes ({', '.join(f'{c} {n:,}' for c, n in zip(classes, sizes, strict=True))})"
     return f"{len(classes)} classes of {min(sizes):,} to {max(sizes):,}"
-
-
-def _is_group(name: str | None) -> bool:
-    """A speaker, a patient, and no group that the audit made of copies."""
-    return name is not None and not name.startswith("copies:")
 
 
 def _worst(group: list[Issue]) -> str:

@@ -67,7 +67,7 @@ def alike(sizes: Tensor | None, count: int, most: int | None = None) -> list[Ten
 def by_content(dataset: Dataset) -> Dataset:
     """Folds keep the data's groups apart; where all is one group, such as one new speaker, copies alone stay together:
     those of equal content, and all that the audit calls near copies."""
-    if len({sample.group for sample in dataset.samples if not (sample.group or "copies:").startswith("copies:")}) != 1:
+    if len({sample.own_group for sample in dataset.samples} - {None}) != 1:
         return dataset
     near = {key for issue in dataset.issues if issue.code == "near-copies" for key in issue.keys}
     samples = (replace(s, group="copies" if s.key in near else s.digest) for s in dataset.samples)

@@ -9,7 +9,7 @@ from typing import final
 
 import torch
 
-from graft import build, intake, run, tables, zoo
+from graft import build, intake, pages, run, showing, tables, trust, zoo
 from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
@@ -48,6 +48,8 @@ class Job:
     folder: Path
     console: Console
     controls: bool = True
+    report: bool = True
+    language: str = "en"
     began: float = field(default_factory=time.monotonic)
     chosen: Json = field(default_factory=dict)  # what auto has to say
 
@@ -121,7 +123,9 @@ class Job:
             zoo.check_modality(trials.trunk(text).backbone.info, pool)
         zoo.require_pretrained(trials, trunks)
         ladder = Ladder(Contest(trials, clock, self.console), trunks, recipe.epsilon / 100)
-        self.recipe = ladder.climb().recipe(recipe)
+        way = ladder.climb()
+        self.recipe = way.recipe(recipe)
+        trust.keep_out_of_fold(self.folder, trials, way)
         self.chosen = {"verdict": verdict(ladder), "rungs": [rung.json() for rung in ladder.rungs],
                        "budget": clock.budget, "seconds": round(time.monotonic() - self.began, 2)}  # fmt: skip
         write_json(self.folder / "ladder.json", self.chosen)
@@ -194,19 +198,21 @@ class Job:
         """Save, read back, then open the sealed test part, once."""
         train, valid, test = feeds
         still = min((result.boundary for result in results), default=0)  # what never moved is not run again
+        validated = predict(model, task, valid, still) if len(valid) else None
+        learned = trust.learn(self.folder, model, task, train, valid, validated)
         run.save_model(self.folder, model)
         self._prove(model, task, valid if len(valid) else train)
         scores: Scores = {}
         tested: Scores = {}
         report: Json = {}
-        if len(valid):
-            validated = predict(model, task, valid, still)
+        said, asked = validated, valid
+        if validated is not None:
             scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
         if len(test):
-            predictions = predict(model, task, test, still)
+            said, asked = predict(model, task, test, still), test
             run.open_sealed(self.folder, "final evaluation of fit")
-            tested, report = task.measure(predictions, test.targets), task.report(predictions, test.targets)
-        truth = (test if tested else valid).targets
+            tested, report = task.measure(said, test.targets), task.report(said, test.targets)
+        truth = asked.targets
         baselines = {name: task.measure(said, truth) for name, said in compared.items()}
         shown = {name: figure for name, figure in (tested or scores).items() if name in HEADLINES}
         self.console.scores(shown, "sealed test" if tested else "valid")
@@ -217,8 +223,14 @@ class Job:
             "report": report,
             "issues": [issue.json() for issue in dataset.issues],
         }
+        if learned and said and tested:
+            result["confidence"] = trust.measured(learned, said, test.targets, *trust.of_feed(learned, model, test))
         write_json(self.folder / "result.json", result)
         self.console.say(f"saved         {self.folder} (read back, same predictions)")
+        if self.report and said:
+            sure = learned.calibrated(said) if learned else said
+            tell = lambda: showing.show(self.folder, model, task, train, asked, sure, result, self.console)  # noqa: E731
+            pages.make(self.folder, tell, self.language, self.console)
         return result
 
     def _result(self, dataset: Dataset, valid: Scores, test: Scores, compared: dict[str, Scores]) -> Json:

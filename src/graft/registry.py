@@ -26,6 +26,8 @@ KINDS = {
     "ranker": "ranking",
     "engine": "engines",
     "adaptation": "adaptation",
+    "check": "checks",
+    "explainer": "explain",
 }
 
 

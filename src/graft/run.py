@@ -8,6 +8,9 @@ issues.json          findings about the data           metrics.jsonl       every
 result.json          the figures                       sealed.json         each opening of the test part
 chosen.json          the recipe that auto came to      ladder.json         its rungs and the verdict
 trials.jsonl         every trial of auto: way, fold, each sample
+trust.json           temperature and thresholds         trust.safetensors  held-out probabilities, training features
+shown.json           what the report shows of the data  report.html        the report
+README.md            the model card
 manifest.json        sha256 of the files above that a prediction depends on
 ckpt/                checkpoints of the training
 """
@@ -51,6 +54,7 @@ from graft.store import (
 from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
 SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json", "splits.jsonl")
+TRUSTED = ("trust.json", "trust.safetensors")  # where predictions have honest confidence; trust.py
 CHOSEN = "chosen.json"  # the recipe that auto came to, which repeats it without choosing again; signed like the others
 LOCK, TRIALS = ".lock", "trials.jsonl"
 BEGUN = ("recipe.json", "environment.json", "labels.json", "issues.json", "data.json", "splits.jsonl")
@@ -164,7 +168,7 @@ def begin(folder: Path, recipe: Recipe, dataset: Dataset) -> None:
 def save_model(folder: Path, model: Model) -> None:
     with replacing(folder / "model.safetensors") as temporary:
         save_tensors(temporary, model.state_dict())
-    signed = [*SIGNED, *([CHOSEN] if (folder / CHOSEN).exists() else [])]
+    signed = [*SIGNED, *(name for name in (CHOSEN, *TRUSTED) if (folder / name).exists())]
     files = {name: sha256(folder / name) for name in signed}
     write_sealed_json(folder / "manifest.json", {"format": 1, "files": files})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 Raw = Any  # one sample as its reader gives it: an upright RGB PIL image, a Text, a Sound
 Json = dict[str, Any]
+COPIES = "copies:"  # the names of groups that the audit makes begin so
 Corpus = Callable[[], Iterable[Raw]]  # the training samples, for a trunk that makes its vocabulary from them
 
 
@@ -69,21 +70,37 @@ class Sample:
     split: str | None = None  # "train", "valid" or "test" where the data say so
     group: str | None = None  # samples of one group (patient, speaker) stay on one side of every split
     digest: str = ""  # sha256 of the content as stored; filled by the audit
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the file says of itself,
+    # filled by the audit: of images format, mode, width, height, bytes; of sounds format, rate, channels, seconds, bytes;
+    # of texts characters
+
+    @property
+    def in_copies(self) -> bool:
+        """Whether its group is one that the audit made of copies."""
+        return self.group is not None and self.group.startswith(COPIES)
+
+    @property
+    def own_group(self) -> str | None:
+        """The speaker, the patient: a group that the data give, and none that the audit made of copies."""
+        return None if self.in_copies else self.group
 
 
 @dataclass(frozen=True)
 class Issue:
-    """A finding about the data. `severity` is "note", "warning" or "error"; `keys` names the samples."""
+    """A finding about the data. `severity` is "note", "warning" or "error"; `keys` names the samples, and `details`
+    says something of each of them ("a copy of ...", "looks like bees"), or is empty."""
 
     code: str
     severity: str
     what: str
     keys: tuple[str, ...] = ()
     hint: str = ""
+    details: tuple[str, ...] = ()
 
     def json(self) -> Json:
-        return {"code": self.code, "severity": self.severity, "what": self.what, "count": len(self.keys),
+        said = {"code": self.code, "severity": self.severity, "what": self.what, "count": len(self.keys),
                 "keys": list(self.keys), "hint": self.hint}  # fmt: skip
+        return said | ({"details": list(self.details)} if self.details else {})
 
 
 @final

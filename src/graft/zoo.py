@@ -190,9 +190,9 @@ def _scores(trials: Trials, text: str) -> dict[str, Score]:
 
 def _few(trials: Trials) -> torch.Tensor:
     """Labelled rows, at most MOST of them, every k-th of each class."""
-    targets, groups = trials.targets.numpy(), [sample.group for sample in trials.pool.samples]
-    first = {group: i for i, group in reversed(list(enumerate(groups))) if (group or "").startswith("copies:")}
-    alone = np.array([first.get(group, i) == i for i, group in enumerate(groups)])  # a copy would find its twin
+    targets, groups = trials.targets.numpy(), [s.group if s.in_copies else None for s in trials.pool.samples]
+    first = {group: i for i, group in reversed(list(enumerate(groups))) if group}
+    alone = np.array([group is None or first[group] == i for i, group in enumerate(groups)])  # a copy finds its twin
     rows = np.flatnonzero((targets >= 0) & alone)
     if len(rows) <= MOST:
         return torch.from_numpy(rows)
@@ -232,7 +232,7 @@ def _row(trials: Trials, text: str, scores: dict[str, Score]) -> Json:
 
 def of_groups(dataset: Dataset) -> list[Issue]:
     """The scores leave out one sample at a time, and samples of one group resemble each other."""
-    names = {sample.group for sample in dataset.samples if sample.group and not sample.group.startswith("copies:")}
+    names = {sample.own_group for sample in dataset.samples if sample.own_group}
     if len(names) < 2:
         return []
     what = f"the data name {len(names)} groups, which these scores do not keep apart: for new ones they are too high"

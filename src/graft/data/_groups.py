@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from graft.data import _copies
+from graft.samples import COPIES
 from graft.types import Dataset, Issue, Sample
 
 Links = Sequence[tuple[int, int]]
@@ -50,9 +51,9 @@ def _group_names(samples: Sequence[Sample], content: Sequence[int]) -> list[str 
     sizes = Counter(whole)
     names: dict[int, str] = {}
     for head, sample in sorted(zip(whole, samples, strict=True), key=lambda pair: pair[1].digest):
-        names.setdefault(head, f"copies:{sample.digest[:16]}")
+        names.setdefault(head, f"{COPIES}{sample.digest[:16]}")
     for sample, head in sorted(((s, h) for s, h in zip(samples, whole, strict=True) if s.group), key=_by_group):
-        if names[head].startswith("copies:"):
+        if names[head].startswith(COPIES):
             names[head] = str(sample.group)
     return [names[h] if s.group or sizes[h] > 1 else None for s, h in zip(samples, whole, strict=True)]
 

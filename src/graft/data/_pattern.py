@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from graft.data._files import SOUNDS, SPLITS
 from graft.errors import DataError, UsageError
@@ -64,7 +65,7 @@ def applied(pattern: str, samples: Sequence[Sample], name: str) -> tuple[list[Sa
     return found, issues
 
 
-def _said(rule: re.Pattern[str], pattern: str, key: str) -> dict[str, str] | None:
+def _said(rule: re.Pattern[str], pattern: str, key: str) -> dict[str, Any] | None:
     """The fields of one name, or None."""
     stem = "/".join(os.path.splitext(key)[0].split("/")[-1 - pattern.count("/") :])
     match = rule.fullmatch(stem)

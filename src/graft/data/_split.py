@@ -96,7 +96,7 @@ def _labelled(dataset: Dataset) -> tuple[Dataset, list[Issue]]:
 def _without_leaks(labelled: tuple[Dataset, list[Issue]]) -> tuple[list[Sample], list[Issue]]:
     """Leave out what the audit found to be a leak, and what digests and groups of copies show without it."""
     dataset, issues = labelled
-    content = [s.group if (s.group or "").startswith("copies:") else s.digest or s.key for s in dataset.samples]
+    content = [s.group if s.in_copies else s.digest or s.key for s in dataset.samples]
     known = {key for issue in dataset.issues if issue.code == "leak" for key in issue.keys}
     found = _groups.leaks(dataset.samples, content, known, _groups.words(dataset.modality).noun)
     lost = {key for issue in found for key in issue.keys}
