@@ -21,7 +21,7 @@ LAYERS = (
     {"run", "build", "console", "tables", "pretrained", "job"}
     | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"}
     | {"seen", "groups", "left_out", "adapting", "adapted", "domains"}
-    | {"checking", "cleaning", "trust", "explaining", "showing", "pages", "report", "hub"},
+    | {"checking", "claims", "cleaning", "trust", "explaining", "showing", "pages", "report", "hub"},
     {"api"},
     {"cli"},
 )

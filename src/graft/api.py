@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft import build, run, seen, zoo
+from graft.claims import claim
 from graft.console import Console
 from graft.data._audit import unreadable
-from graft.data._sniff import with_columns, without_options
+from graft.data._sniff import with_columns
 from graft.device import pick
 from graft.engine import Engine
-from graft.errors import DataError, Interrupted, UsageError
+from graft.errors import Interrupted, UsageError
 from graft.features import Feed
 from graft.hub import folder_of
 from graft.intake import for_evaluation, for_prediction, pool_of
-from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
 from graft.pages import check_language
+from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict as predict_rows
@@ -32,9 +33,6 @@ from graft.types import Dataset, Issue, Json, Predictions, Recipe
 
 if TYPE_CHECKING:
     from graft.trials import Way
-
-OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
-
 
 def fit(
     data: str | None = None,
@@ -63,7 +61,7 @@ def fit(
     check_language(language)
     asked = recipe_of(data, recipe, options, text=text, label=label, pair=pair)
     plan(asked)
-    folder = _claim(asked, out, resume)
+    folder = claim(asked, out, resume)
     if resume and (folder / "result.json").exists():
         return {**read_json(folder / "result.json"), "already_done": True}
     try:
@@ -262,7 +260,8 @@ def evaluate(
     `by` names a column of groups, such as speakers ("group": the one that the reader finds): "groups" are then the
     figures of each, their mean and the worst. `leave_out` names one, too, and is no question to the model: its recipe
     is fitted anew to all groups but one, for each of them, and scored on that one. `unlike` names other data, of none
-    of the classes: how well the run tells them from `data` is in "confidence". Raises UsageError, DataError, IntegrityError.
+    of the classes: how well the run tells them from `data` is in "confidence".
+    Raises UsageError, DataError, IntegrityError.
     """
     from graft import groups, trust
     from graft.job import figures_json
@@ -336,7 +335,7 @@ def adapt(
 
     asked, loaded = asked_for(method), run.load(folder_of(folder))
     data = with_columns(data, text=text, label=label, pair=pair)
-    made = _claim(replace(loaded.recipe, data=data), out, resume=False)
+    made = claim(replace(loaded.recipe, data=data), out, resume=False)
     try:
         with run.locked(made), _again():
             return Adaptation(loaded, data, asked, made, console or Console(quiet=True), device).go()
@@ -409,34 +408,6 @@ def _again() -> Iterator[None]:
         yield
     except Interrupted as stop:
         raise Interrupted(stop.exit_code - 128, "interrupted", "run the same command again") from None
-
-
-# ------------------------------------------------------------------------------------------------------ the run folder
-
-
-def _claim(recipe: Recipe, out: str | None, resume: bool) -> Path:
-    """The run folder: new, or one that may be continued."""
-    _check_out(recipe, out)
-    newest = run.newest_folder(recipe.data) if resume and out is None else None
-    folder = newest or run.new_folder(recipe.data, out)
-    if not (folder / "recipe.json").exists():
-        return folder
-    if not resume:
-        raise UsageError(f"{folder} holds a run already", "add --resume to go on with it, or choose another --out")
-    changed = run.difference(make_recipe(read_json(folder / "recipe.json")), recipe)
-    if changed:
-        what = f"{folder} was made by another recipe: {'; '.join(changed)}"
-        raise DataError(what, "repeat the options that it was begun with, or choose another --out")
-    return folder
-
-
-def _check_out(recipe: Recipe, out: str | None) -> None:
-    """A run is never written among somebody's own files."""
-    folder, data = Path(out or "runs").resolve(), Path(without_options(recipe.data))
-    if data.is_dir() and folder.is_relative_to(data.resolve()):
-        raise UsageError(f"the run would be written into the data, {data}", "choose an --out outside of it")
-    if out and folder.is_dir() and any(folder.iterdir()) and not any((folder / n).exists() for n in OURS):
-        raise UsageError(f"{out} holds files that are no run", "choose another --out")
 
 
 # -------------------------------------------------------------------------------------------- predict and evaluate
