@@ -46,21 +46,22 @@ def check(text: str, mixing: str | None) -> None:
 
 def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour: float = 0.0) -> Augment:
     """Raises UsageError for a number outside of its range."""
-    _within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
-    _within(0 <= rotate <= 180, "rotate", rotate, "an angle in degrees, either way", "0 <= rotate <= 180")
-    _within(0 <= colour < 1, "colour", colour, "a strength", "0 <= colour < 1")
+    within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
+    within(0 <= rotate <= 180, "rotate", rotate, "an angle in degrees, either way", "0 <= rotate <= 180")
+    within(0 <= colour < 1, "colour", colour, "a strength", "0 <= colour < 1")
     return Basic(scale, flip, rotate, colour)
 
 
 def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
     """Raises UsageError for a scale outside of its range."""
-    _within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
+    within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
     from torchvision.transforms import v2
 
     return Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide())
 
 
-def _within(holds: bool, name: str, value: float, what: str, limits: str) -> None:
+def within(holds: bool, name: str, value: object, what: str, limits: str) -> None:
+    """Raises UsageError for an option outside of its limits."""
     if not holds:
         raise UsageError(f"{name}={value!r} is not {what}", f"choose {limits}")
 
@@ -146,7 +147,7 @@ def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | 
 
 def mixup(classes: int, *, alpha: float = 1.0) -> nn.Module:
     """The share of each sample is drawn from Beta(alpha, alpha). Raises UsageError for alpha <= 0."""
-    _within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
+    within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
     from torchvision.transforms import v2
 
     return v2.MixUp(alpha=alpha, num_classes=classes)  # type: ignore[no-any-return]
@@ -154,7 +155,7 @@ def mixup(classes: int, *, alpha: float = 1.0) -> nn.Module:
 
 def cutmix(classes: int, *, alpha: float = 1.0) -> nn.Module:
     """The share of the area is drawn from Beta(alpha, alpha). Raises UsageError for alpha <= 0."""
-    _within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
+    within(0 < alpha < math.inf, "alpha", alpha, "a parameter of a Beta distribution", "alpha > 0")
     from torchvision.transforms import v2
 
     return v2.CutMix(alpha=alpha, num_classes=classes)  # type: ignore[no-any-return]

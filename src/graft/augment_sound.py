@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graft import spec
+from graft.augment import within
 from graft.errors import MissingExtra, UsageError, did_you_mean
 from graft.types import SoundView
 
@@ -69,14 +70,14 @@ def basic(
     stands for factors from 1/1.1 to 1.1. gain: most, in dB. channel: standard deviation of a response, in dB. masks:
     how many of the bins and as many of the frames. Raises UsageError for a number outside of its range.
     """
-    _within(0 <= shift < 1, "shift", shift, "a share of the sound", "0 <= shift < 1")
+    within(0 <= shift < 1, "shift", shift, "a share of the sound", "0 <= shift < 1")
     low, high = noise or (0.0, 0.0)
     limits = "two numbers from -20 to 100, the lower one first, as noise=(5, 30)"
-    _within(-20 <= low <= high <= 100, "noise", noise, "a range of signal-to-noise ratios in dB", limits)
-    _within(0 <= speed <= 1, "speed", speed, "a share by which sounds get faster", "0 <= speed <= 1")
-    _within(0 <= gain <= 40, "gain", gain, "a number of dB, either way", "0 <= gain <= 40")
-    _within(0 <= channel <= 20, "channel", channel, "a number of dB", "0 <= channel <= 20")
-    _within(0 <= warp <= 0.5, "warp", warp, "a share by which frequencies get higher", "0 <= warp <= 0.5")
+    within(-20 <= low <= high <= 100, "noise", noise, "a range of signal-to-noise ratios in dB", limits)
+    within(0 <= speed <= 1, "speed", speed, "a share by which sounds get faster", "0 <= speed <= 1")
+    within(0 <= gain <= 40, "gain", gain, "a number of dB, either way", "0 <= gain <= 40")
+    within(0 <= channel <= 20, "channel", channel, "a number of dB", "0 <= channel <= 20")
+    within(0 <= warp <= 0.5, "warp", warp, "a share by which frequencies get higher", "0 <= warp <= 0.5")
     _counted(masks)
     return Basic(shift, (low, high) if noise else None, speed, gain, channel, warp, Masks(masks, BINS, FRAMES, SHARE))
 
@@ -88,20 +89,15 @@ def specaugment(*, bins: float = 27 / 80, frames: int = 100, share: float = 0.2,
     and as a share of the sound (p: 1 in LD, 0.2 in SM; clips of a second need the latter). masks: how many of the bins
     and as many of the frames. Raises UsageError for a number outside of its range.
     """
-    _within(0 <= bins <= 1, "bins", bins, "a share of the mel bins", "0 <= bins <= 1")
-    _within(frames >= 0, "frames", frames, "a number of frames", "frames=0 or more")
-    _within(0 <= share <= 1, "share", share, "a share of the sound", "0 <= share <= 1")
+    within(0 <= bins <= 1, "bins", bins, "a share of the mel bins", "0 <= bins <= 1")
+    within(frames >= 0, "frames", frames, "a number of frames", "frames=0 or more")
+    within(0 <= share <= 1, "share", share, "a share of the sound", "0 <= share <= 1")
     _counted(masks)
     return Masks(masks, bins, frames, share)
 
 
 def _counted(masks: int) -> None:
-    _within(0 <= masks <= 20, "masks", masks, "a number of masks", "0 <= masks <= 20")
-
-
-def _within(holds: bool, name: str, value: object, what: str, limits: str) -> None:
-    if not holds:
-        raise UsageError(f"{name}={value!r} is not {what}", f"choose {limits}")
+    within(0 <= masks <= 20, "masks", masks, "a number of masks", "0 <= masks <= 20")
 
 
 @final

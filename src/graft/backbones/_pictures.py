@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graft.backbones._mel import LEAST, Mel, padded, seen
+from graft.backbones._readout import mean_token
 from graft.errors import UsageError, did_you_mean
 from graft.types import Features, Inputs, Json, SoundView
 
@@ -143,5 +144,4 @@ class OverWindows:
     def __call__(self, inputs: Inputs) -> Features:
         assert inputs.mask is not None, "sounds have a mask"
         each = self.readout(Inputs(inputs.x.flatten(0, 1))).pooled.unflatten(0, inputs.mask.shape)
-        weight = inputs.mask.to(each.dtype).unsqueeze(-1)
-        return Features((each * weight).sum(1) / weight.sum(1))
+        return Features(mean_token(Inputs(each, inputs.mask)).pooled)

@@ -145,6 +145,16 @@ def usable_splits(table: Table, column: str | None, asked: bool) -> bool:
     return False
 
 
+def no_labels(table: Table, roles: dict[str, list[str]], names: str) -> list[Issue]:
+    """Not an error: a corpus, and samples to predict on, often have other columns."""
+    other = unnumbered(unexplained(table, roles))
+    if not other:
+        return []
+    what = f"no column of {table.path.name} is called {names}; there are: {', '.join(table.columns[:20])}"
+    hint = f"if one holds the labels, name it: {table.name}(label={other[0][:40]!r})"
+    return [Issue("no-label-column", "note", what, (), hint)]
+
+
 class Sides(NamedTuple):
     """The columns that say on which side of a split a row stands, and with which others."""
 

@@ -6,9 +6,8 @@ in clips/) are such tables.
 
 from __future__ import annotations
 
-from graft.data import _columns, _labels, _paths
+from graft.data import _columns, _file_rows, _labels, _paths
 from graft.data._table import Rows, Table, Wanted
-from graft.types import Issue, Sample
 
 
 def read(table: Table, wanted: Wanted) -> Rows:
@@ -20,21 +19,11 @@ def read(table: Table, wanted: Wanted) -> Rows:
         raise _columns.missing(table, "audio", "path")
     labels = _labels.of_sounds(table, wanted)
     if not labels.columns:
-        table.issues += _no_labels(table)
-    sides = _columns.sides(table, wanted, roles)
-    root, offset = table.path.resolve().parent, _columns.find(table, ["offset"])
+        table.issues += _columns.no_labels(table, _columns.AUDIO, "label or transcript")
+    sides, offset = _columns.sides(table, wanted, roles), _columns.find(table, ["offset"])
     inner = _paths.inner(table, audio) or ""
-    samples, keys = [], set[str]()
-    for number, cells in table.rows:
-        text = cells.get(audio, "").strip()
-        if offset and _is_stretch(table, number, text, cells.get(offset, "")):
-            continue
-        source = _paths.checked(table, number, text if not text or _paths.URL.match(text) else inner + text, root)
-        if source is not None:
-            label = _labels.read(table, labels, number, cells)
-            key = text if text not in keys else f"{text} (row {number})"
-            keys.add(key)
-            samples.append(Sample(key, source, label, *sides.of(cells)))
+    skip = (lambda number, text, cells: _is_stretch(table, number, text, cells.get(offset, ""))) if offset else None
+    samples = _file_rows.samples(table, audio, labels, sides, inner, skip)
     _labels.require_some(table, labels, samples, "sound")
     return Rows("audio", labels.kind, (audio, *labels.columns), samples)
 
@@ -48,13 +37,3 @@ def _is_stretch(table: Table, number: int, text: str, offset: str) -> bool:
     if stretch:
         table.bad["segment"].append(f"row {number}: {text[:200]} from {offset.strip()} s")
     return stretch
-
-
-def _no_labels(table: Table) -> list[Issue]:
-    """Not an error: sounds to predict on often come with other columns."""
-    other = _columns.unnumbered(_columns.unexplained(table, _columns.AUDIO))
-    if not other:
-        return []
-    what = f"no column of {table.path.name} is called label or transcript; there are: {', '.join(table.columns[:20])}"
-    hint = f"if one holds the labels, name it: {table.name}(label={other[0][:40]!r})"
-    return [Issue("no-label-column", "note", what, (), hint)]

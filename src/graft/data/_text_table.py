@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graft.data import _columns, _labels
 from graft.data._table import Rows, Table, Wanted
-from graft.types import Issue, Sample, Text
+from graft.types import Sample, Text
 
 
 def read(table: Table, wanted: Wanted) -> Rows:
@@ -19,7 +19,7 @@ def read(table: Table, wanted: Wanted) -> Rows:
     pair = _columns.column(table, wanted, "pair", roles["pair"])
     labels = _labels.of_texts(table, wanted)
     if not labels.columns:
-        table.issues += _no_labels(table)
+        table.issues += _columns.no_labels(table, _columns.TEXT, "label")
     sides = _columns.sides(table, wanted, roles)
     samples = []
     for number, cells in table.rows:
@@ -29,13 +29,3 @@ def read(table: Table, wanted: Wanted) -> Rows:
     _labels.require_some(table, labels, samples, "text")
     used = (text, *([pair] if pair else []), *labels.columns)
     return Rows("text", labels.kind, used, samples)
-
-
-def _no_labels(table: Table) -> list[Issue]:
-    """Not an error: a corpus and texts to predict on often have other columns."""
-    other = _columns.unnumbered(_columns.unexplained(table, _columns.TEXT))
-    if not other:
-        return []
-    what = f"no column of {table.path.name} is called label; there are: {', '.join(table.columns[:20])}"
-    hint = f"if one holds the labels, name it: {table.name}(label={other[0][:40]!r})"
-    return [Issue("no-label-column", "note", what, (), hint)]
