@@ -23,7 +23,7 @@ LAYERS = (
     | {"seen", "groups", "left_out", "adapting", "adapted", "domains"}
     | {"checking", "claims", "cleaning", "trust", "explaining", "showing", "pages", "report", "hub"},
     {"api"},
-    {"cli"},
+    {"cli", "commands"},
 )
 PLUGINS = LAYERS[2] | {"strategies"}
 CORE = {"torch", "torchvision", "timm", "safetensors", "numpy", "sklearn", "scipy", "PIL", "rich", "typer"}

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import graft
-from graft import build, cli, intake, run
+from graft import build, intake, run
+from graft.commands import ask
 from graft.data._audit import audit
 from graft.data._sniff import open_data
 from graft.errors import DataError, UsageError
@@ -201,10 +202,10 @@ def test_long_texts_are_divided_where_the_trunk_has_no_windows() -> None:
     ({"label": None, "probability": None, "error": "empty text"}, "\t\tempty text"),
 ])  # fmt: skip
 def test_lines_of_predict(row: dict[str, Any], line: str) -> None:
-    assert cli._line({"path": "p", **row}) == f"p\t{line}"
+    assert ask._line({"path": "p", **row}) == f"p\t{line}"
 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_rows_of_every_kind_make_lines(kind: str, runs: dict[str, Path]) -> None:
     rows, _ = graft.predict(runs[kind], MAKE[kind]())
-    assert len(rows) == 30 and all(cli._line(row).count("\t") == 2 for row in rows)
+    assert len(rows) == 30 and all(ask._line(row).count("\t") == 2 for row in rows)
