@@ -14,14 +14,27 @@ LAYERS = (
     {"spec", "errors", "recipe", "samples", "types"},
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
     | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"}
-    | {"augment_sound", "masking_sound", "transcripts", "calibration", "conformal", "novelty", "curve", "cells"},
-    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"}
-    | {"checks", "explain"},
+    | {"augment_sound", "masking_sound", "transcripts", "calibration", "conformal", "novelty", "curve", "cells"}
+    | {"selection", "confidence"},
+    {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"} | {"checks", "explainers"},
     {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
     | {"paired", "trials", "averages", "contest", "ladder", "verdict", "zoo", "intake", "planning"}
     | {"seen", "groups", "left_out", "adapting", "adapted", "domains"}
-    | {"checking", "claims", "cleaning", "trust", "explaining", "showing", "pages", "report", "hub"},
+    | {
+        "alike",
+        "bare",
+        "checking",
+        "claims",
+        "cleaning",
+        "trust",
+        "held_out",
+        "explaining",
+        "showing",
+        "pages",
+        "report",
+        "hub",
+    },
     {"api"},
     {"cli", "commands"},
 )

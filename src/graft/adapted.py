@@ -28,7 +28,8 @@ def write(folder: Path, parent: Path, model: Model, recipe: Recipe, dataset: Dat
     run.begin(folder, recipe, dataset)
     run.begin_model(folder, model.backbone)
     with replacing(folder / "splits.jsonl") as temporary:
-        lines = [(one / "splits.jsonl").read_text(encoding="utf-8") for one in (parent, folder)]
+        both = [one / "splits.jsonl" for one in (parent, folder)]
+        lines = [path.read_text(encoding="utf-8") for path in both if path.exists()]  # a run from the hub has none
         temporary.write_text("".join(lines), encoding="utf-8")
     if (parent / "sealed.json").exists():
         shutil.copyfile(parent / "sealed.json", folder / "sealed.json")

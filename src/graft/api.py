@@ -26,13 +26,13 @@ from graft.pages import check_language
 from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
-from graft.scoring import predict as predict_rows
 from graft.spec import parse
 from graft.store import read_json
 from graft.types import Dataset, Issue, Json, Predictions, Recipe
 
 if TYPE_CHECKING:
     from graft.trials import Way
+    from graft.trust import Looked
 
 def fit(
     data: str | None = None,
@@ -234,8 +234,8 @@ def predict(
     loaded = run.load(folder_of(folder))
     asked = trust.asked(loaded, coverage, sets, abstain_below)
     dataset = for_prediction(with_columns(data, text=text, label=label, pair=pair), loaded)
-    predictions, words, feed = _predictions(loaded, dataset, device)
-    rows = trust.said(loaded, predictions, feed, asked)
+    predictions, words, looked = _predictions(loaded, dataset, device)
+    rows = trust.said(loaded, predictions, looked, asked)
     named = [{"path": sample.key, **row} for sample, row in zip(dataset.samples, rows, strict=True)]
     failed = [{"path": key, "label": None, "probability": None, "error": reason}
               for key, reason in unreadable(dataset.issues).items()]  # fmt: skip
@@ -268,7 +268,7 @@ def evaluate(
 
     data = with_columns(data, text=text, label=label, pair=pair)
     if leave_out is not None:
-        return _left_out(Path(folder), data, leave_out, by, device, console)
+        return _left_out(folder_of(folder), data, leave_out, by, device, console)
     data = groups.with_group(data, by) if by else data
     loaded = run.load(folder_of(folder))
     sure = trust.required(loaded, "--unlike") if unlike else trust.read(loaded.folder)
@@ -276,16 +276,17 @@ def evaluate(
     dataset = for_evaluation(data, loaded)
     found = groups.grouped(data, dataset, by, "--by") if by else None
     known = seen.before(loaded.folder, dataset)
-    (predictions, words, feed), targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
-    sureness = trust.evaluated(sure, predictions, feed, targets) if sure else {}
+    (predictions, words, looked), targets = _predictions(loaded, dataset, device), loaded.task.targets(dataset)
+    sureness = trust.evaluated(sure, predictions, looked, targets) if sure else {}
     if sure and strange:
-        sureness |= trust.told_apart(sure, predictions, feed, *_predictions(loaded, strange, device)[::2])
+        sureness |= trust.told_apart(sure, predictions, looked, *_predictions(loaded, strange, device)[::2])
     predictions = sure.calibrated(predictions) if sure else predictions
     scores, report = loaded.task.measure(predictions, targets), loaded.task.report(predictions, targets)
     divided = {"groups": groups.by_group(loaded.task, predictions, targets, found)} if found else {}
     if "test" in known:  # only now: what fails before shows nobody anything
         run.open_sealed(loaded.folder, f"graft evaluate {data}")
-    issues = [*dataset.issues, *seen.issues(known), *words, *(found.issues() if found else ())]
+    learned = [*seen.issues(known), *seen.unknown(loaded.folder)]
+    issues = [*dataset.issues, *learned, *words, *(found.issues() if found else ())]
     return {
         "run": str(folder),
         "data": data,
@@ -413,13 +414,14 @@ def _again() -> Iterator[None]:
 # -------------------------------------------------------------------------------------------- predict and evaluate
 
 
-def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Predictions, list[Issue], Feed]:
-    """And what is to be said of how they were made. Nothing moves any more: all of the trunk is a frozen prefix, unless
-    the task hides a part of each sample."""
+def _predictions(loaded: run.Loaded, dataset: Dataset, device: str) -> tuple[Predictions, list[Issue], Looked]:
+    """And what is to be said of how they were made, and how far from the training data the samples are."""
+    from graft import trust
+
     where, view = pick(device), loaded.task.view
     words: list[str] = []
     model, engine = loaded.model.to(where).eval(), Engine.of(replace(loaded.recipe, device=str(where)), words.append)
     needs = build.needs(loaded.recipe, loaded.task)
     feed = Feed(dataset, model.backbone, device=where, augment=view, needs=needs, targets=(), engine=engine, keep=False)
-    said = predict_rows(model, loaded.task, feed, 0 if view else len(model.backbone.stages))
-    return said, [Issue("engine", "note", word) for word in words], feed
+    said, looked = trust.predicted(loaded, feed)
+    return said, [Issue("engine", "note", word) for word in words], looked

@@ -110,6 +110,8 @@ class Console:
         self.row("data", f"{result['data']}: {result['samples']:,} samples")
         for i, (name, metric) in enumerate(result["scores"].items()):
             self.row("" if i else "scores", f"{name:<15} {figure(name, Figure(**metric))}")
+        for title, line in sureness(result.get("confidence") or {}):
+            self.row(title, line)
         for issue in result["issues"]:
             count = f" ({issue['count']:,})" if issue["count"] else ""
             self.row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
@@ -245,6 +247,25 @@ class _Story:
             best = "solved in one step"
         best += f": {_valid(event['valid'])}" if event["valid"] else ""
         self.console.row(event["phase"], f"{best}; {_short(event['moved'])} parameters moved, {when}")
+
+
+def sureness(confidence: Json) -> Iterator[tuple[str, str]]:
+    """Calibration, coverage of sets and strangeness, as far as a run knows them: the title and the line of each."""
+    if "ece" in confidence:
+        after, before = (Figure(**confidence["ece"][when]) for when in ("after", "before"))
+        brier = figure("brier", Figure(**confidence["brier"]["after"]))
+        yield "calibration", f"ECE {figure('ece', after)}, unscaled {100 * before.value:.1f} %; Brier {brier}"
+    for i, (method, found) in enumerate(confidence.get("sets", {}).items()):
+        covered = figure("coverage", Figure(**found["coverage"]))
+        yield "" if i else "sets", (f"{method:<6} {100 * found['stated']:g} % stated, {covered} hold the truth, "
+                                    f"{found['size']:.1f} classes")  # fmt: skip
+    if "unlike" in confidence:
+        found = confidence["unlike"]
+        yield "unlike", f"{100 * found['stated']:g} % stated, {figure('coverage', Figure(**found['flagged']))} flagged"
+    if "unlike_other" in confidence:
+        found = confidence["unlike_other"]
+        flagged, area = Figure(**found["flagged"]), Figure(**found["auroc"])
+        yield "", f"of {found['samples']:,} others {figure('coverage', flagged)} flagged; AUROC {figure('area', area)}"
 
 
 def figure(name: str, metric: Metric | Figure) -> str:

@@ -30,19 +30,33 @@ OF_LABELS = (  # findings that say nothing of samples alone
 
 
 def read(recipe: Recipe, console: Console) -> Dataset:
-    """Read, audited, and split with the recipe's seed. Raises DataError for what cannot be learned from."""
-    opened, corpus = open_data(recipe.data), build.without_labels(recipe)
-    opened = _corpus(opened) if corpus else opened
-    with console.phase("reading", len(opened), "samples") as bar:
-        dataset = audit(opened, progress=lambda done, total: bar(done))
-    require_classes(dataset, labelled=not corpus)
+    """Read, audited, split with the recipe's seed, and checked. Raises DataError for what cannot be learned from."""
+    from graft.checking import quick  # which reads its data here
+
+    dataset = audited(recipe, console)
+    require_classes(dataset, labelled=not build.without_labels(recipe))
     console.found(dataset)
+    dataset = divided(dataset, recipe)
+    dataset = dataset.replace(issues=(*dataset.issues, *quick(dataset)))
+    console.split_into(dataset)
+    console.issues(dataset.issues)
+    return dataset
+
+
+def audited(recipe: Recipe, console: Console) -> Dataset:
+    """Every sample that can be read, of a task without labels without them."""
+    opened = open_data(recipe.data)
+    opened = _corpus(opened) if build.without_labels(recipe) else opened
+    with console.phase("reading", len(opened), "samples") as bar:
+        return audit(opened, progress=lambda done, total: bar(done))
+
+
+def divided(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Split as the recipe says. Raises DataError where a part would be empty."""
     share = 0.0 if recipe.strategy == AUTO else recipe.valid  # auto makes its own folds of all that is not sealed
     dataset = split(dataset, valid=share, test=recipe.test, seed=recipe.seed, sealed=recipe.sealed)
     if dataset.kind == "transcript":
         dataset = transcripts.with_symbols(dataset, **transcripts.options(parse(recipe.task).options))
-    console.split_into(dataset)
-    console.issues(dataset.issues)
     return dataset
 
 

@@ -9,7 +9,7 @@ from typing import final
 
 import torch
 
-from graft import build, intake, pages, run, showing, tables, trust, zoo
+from graft import build, intake, pages, run, tables, trust, zoo
 from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
@@ -26,6 +26,7 @@ from graft.phase import Tell
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.scoring import predict
+from graft.showing.show import show
 from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
@@ -229,7 +230,7 @@ class Job:
         self.console.say(f"saved         {self.folder} (read back, same predictions)")
         if self.report and said:
             sure = learned.calibrated(said) if learned else said
-            tell = lambda: showing.show(self.folder, model, task, train, asked, sure, result, self.console)  # noqa: E731
+            tell = lambda: show(self.folder, model, task, train, asked, sure, result, self.console)  # noqa: E731
             pages.make(self.folder, tell, self.language, self.console)
         return result
 

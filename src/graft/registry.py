@@ -27,7 +27,7 @@ KINDS = {
     "engine": "engines",
     "adaptation": "adaptation",
     "check": "checks",
-    "explainer": "explain",
+    "explainer": "explainers",
 }
 
 

@@ -55,6 +55,7 @@ from graft.types import Backbone, Dataset, Info, Json, Model, Recipe, Task
 
 SIGNED = ("model.safetensors", "backbone.json", "labels.json", "preprocessing.json", "recipe.json", "splits.jsonl")
 TRUSTED = ("trust.json", "trust.safetensors")  # where predictions have honest confidence; trust.py
+TRANSCRIPTS = "transcripts.json"  # of a run from the hub, which has no splits.jsonl: what a decoder counts words in
 CHOSEN = "chosen.json"  # the recipe that auto came to, which repeats it without choosing again; signed like the others
 LOCK, TRIALS = ".lock", "trials.jsonl"
 BEGUN = ("recipe.json", "environment.json", "labels.json", "issues.json", "data.json", "splits.jsonl")
@@ -214,6 +215,16 @@ def open_sealed(folder: Path, why: str) -> int:
 def load(folder: Path) -> Loaded:
     """Check every hash, rebuild the network without its original weights, and load the run's own."""
     verify(folder)
+    try:
+        return _load(folder)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:  # JSON, not of a run
+        if "memory" in str(error):
+            raise
+        what = f"{folder} cannot be read as a run: {type(error).__name__}: {error}"
+        raise IntegrityError(what, "make the run again with this version") from error
+
+
+def _load(folder: Path) -> Loaded:
     signed = read_sealed_json(folder / "manifest.json")["files"]
     recipe = make_recipe(read_json(folder / (CHOSEN if CHOSEN in signed else "recipe.json")))
     classes = tuple(read_json(folder / "labels.json"))
@@ -242,6 +253,8 @@ def _transcripts(folder: Path, recipe: Recipe) -> tuple[str, ...] | None:
     """Those that were learned from: a decoder counts its words in them."""
     if parse(recipe.task).name != build.TASKS["transcript"]:
         return None
+    if (folder / TRANSCRIPTS).exists():
+        return tuple(read_json(folder / TRANSCRIPTS))
     lines = (line for line in splits(folder) if line["split"] not in ("valid", "test"))
     return tuple(line["label"] for line in lines if line["label"] is not None)
 
@@ -254,6 +267,9 @@ def _without_weights(recipe: Recipe) -> Recipe:
 
 
 def splits(folder: Path) -> list[Json]:
+    """Every sample that the run knows; none of a run from the hub, which leaves them out."""
+    if not (folder / "splits.jsonl").exists():
+        return []
     return [json.loads(line) for line in (folder / "splits.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,13 +15,16 @@ from graft.shelf import GIGA, memory_budget
 from graft.types import Features, Model, Predictions, Task
 
 BATCH, ROWS = 256, 64  # samples at a time: of features that are kept, and of those that still have to be made
+Seen = Callable[[Tensor, Features], None]
 
 
-def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: bool = False) -> Predictions:
+def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: bool = False,
+            seen: Seen | None = None) -> Predictions:  # fmt: skip
     """Predictions for every row of the feed, in order. The model is left in eval mode.
 
-    `opened` says that the feed is open at this boundary and that nothing before it has moved since. Raises
-    ResourceError where what is said of every moment of all samples would not fit into memory.
+    `opened` says that the feed is open at this boundary and that nothing before it has moved since. `seen` is shown the
+    rows (B,) of every batch with what the head sees of them. Raises ResourceError where what is said of every moment of
+    all samples would not fit into memory.
     """
     model.eval()
     if not opened:
@@ -32,6 +37,8 @@ def predict(model: Model, task: Task, feed: Feed, boundary: int = 0, *, opened: 
             with autocast(feed.device, feed.dtype):
                 features = feed.features(inputs, boundary)
             made = task.predict(model.head, _full(features))
+            if seen and len(rows):
+                seen(rows, features)
             said.append(Predictions(made.values.float().cpu(), made.labels))
             _check(said[-1].values, feed, int(rows[-1]))
     return Predictions(_joined([one.values for one in said], order), said[0].labels)

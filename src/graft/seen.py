@@ -25,6 +25,14 @@ def before(folder: Path, dataset: Dataset) -> dict[str, list[str]]:
     return seen
 
 
+def unknown(folder: Path) -> list[Issue]:
+    """What is to be said where the run does not tell what it has seen."""
+    if (folder / "splits.jsonl").exists():
+        return []
+    what = "whether the run has learned from these samples is not known: a run from the hub does not list its own"
+    return [Issue("seen-unknown", "note", what, (), "evaluate on samples that were recorded later")]
+
+
 def issues(seen: Seen) -> list[Issue]:
     """What that says of a score of the run on these samples."""
     return [Issue("seen-before", "note" if name == "test" else "warning", _WORDS[name], tuple(keys))

@@ -43,7 +43,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_sealed_json(path: Path, value: Any) -> None:
     """JSON that carries its own sha256, so that a damaged byte in it is noticed like one in a file that it lists."""
-    write_json(path, {"sha256": _json_digest(value), "content": value})
+    write_json(path, {"sha256": json_digest(value), "content": value})
 
 
 def read_sealed_json(path: Path) -> Any:
@@ -51,12 +51,13 @@ def read_sealed_json(path: Path) -> Any:
     record = read_json(path)
     if not isinstance(record, dict) or record.keys() != {"sha256", "content"}:
         raise IntegrityError(f"{path} is damaged", DAMAGED)
-    if record["sha256"] != _json_digest(record["content"]):
+    if record["sha256"] != json_digest(record["content"]):
         raise IntegrityError(f"{path} is not what was saved", DAMAGED)
     return record["content"]
 
 
-def _json_digest(value: Any) -> str:
+def json_digest(value: Any) -> str:
+    """What a sealed JSON carries of its content."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

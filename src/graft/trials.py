@@ -25,13 +25,13 @@ from torch import Tensor
 from graft import build, parts, registry, run
 from graft.cache import Cache
 from graft.console import Console
-from graft.device import pick, seeded
+from graft.device import permutation, pick, seeded
 from graft.engine import Engine
 from graft.errors import DataError
 from graft.evidence import Evidence, Score
 from graft.features import Feed
 from graft.nn.heads import Standardize
-from graft.paired import Array, Fold, Hits
+from graft.paired import REPEATS, Array, Fold, Hits
 from graft.phase import Tell
 from graft.scoring import BATCH, predict
 from graft.spec import parse
@@ -41,6 +41,7 @@ from graft.types import Backbone, Dataset, Features, Flow, Json, Model, Predicti
 PASSES, SCRATCH_PASSES = 8_000, 30_000  # samples that a network should see, however few there are
 OWN = ("backbone", "strategy", "features")  # fields of a recipe that a way says itself
 NO_MATTER = ("data", "valid", "test", "sealed", "budget", "epsilon", "device")  # kept by content and folds, or no fact
+HELD = 300_000  # probabilities of a way that are kept of samples that it was not fitted to: 1.2 MB
 Abort = Callable[[float], bool]  # seconds spent on this fold -> whether to give it up
 
 
@@ -104,6 +105,7 @@ class Trials:
         self.trunks: dict[str, Trunk] = {}
         self.hits: dict[Way, Hits] = {}
         self.seconds: dict[Way, float] = {}
+        self.said: dict[Way, dict[int, Tensor]] = {}  # of classes, what trained ways say of `held` samples
         self._tasks: dict[int, Task] = {}
         self._weights: dict[str, str] = {}  # the hashes of the trunks whose outcomes are kept
         self._load()
@@ -198,6 +200,7 @@ class Trials:
         else:
             trained = self.train(way, fold, abort)
             probabilities = self.predict(trained, way, fold)
+            self._remember(way, fold, probabilities)
         self.keep(way, fold, self._each(probabilities, fold), time.monotonic() - began)
         return trained
 
@@ -237,9 +240,39 @@ class Trials:
         model = build.model(way.recipe(self.recipe), backbone, self._task(fold)).to(self.device)
         model.load_state_dict(state)
         began = time.monotonic()
-        each = self._each(self.predict(model, way, fold), fold)
+        probabilities = self.predict(model, way, fold)
+        self._remember(way, fold, probabilities)
+        each = self._each(probabilities, fold)
         trained = sum(self.seconds[one] / len(self.hits[one]) for one in made_of)
         self.keep(way, fold, each, trained + time.monotonic() - began)
+
+    # -------------------------------------------------------------------------------- what was said of held-out samples
+
+    def held_out(self, way: Way) -> tuple[Tensor, Tensor]:
+        """Rows (n,) of the pool, each at most once, and the probabilities (n, C) that a way gives them without having
+        been fitted to them: at most HELD numbers. A probe is fitted again; of a trained way it is what was kept when it
+        was measured, and where nothing was, as after an interruption, it is trained on the first fold."""
+        known = self.said.get(way, {})
+        if build.is_probe(way.strategy):
+            known = {k: self._probe(way, k)[self.held(k)] for k in self._once()}
+        elif not known:
+            known = {0: self.predict(self.train(way, 0), way, 0)[self.held(0)]}
+        rows = [torch.from_numpy(self.folds[k].test)[self.held(k)] for k in known]
+        return torch.cat(rows), torch.cat([said.float().cpu() for said in known.values()])
+
+    def held(self, fold: int) -> Tensor:
+        """Which of a fold's test rows are kept, (n,) in ascending order: all, unless the classes are too many."""
+        count = len(self.folds[fold].test)
+        most = max(1, HELD // (len(self._once()) * max(1, len(self.pool.classes))))
+        return permutation(count, self.recipe.seed, "held", fold)[:most].sort().values
+
+    def _once(self) -> range:
+        """The folds of the first repeat, whose test parts share no sample."""
+        return range(max(1, len(self.folds) // REPEATS))
+
+    def _remember(self, way: Way, fold: int, probabilities: Tensor) -> None:
+        if self.pool.kind == "class" and fold in self._once():
+            self.said.setdefault(way, {})[fold] = probabilities[self.held(fold)]
 
     def constant(self) -> Way | None:
         """What says the same of every sample, such as the most frequent class, as a way; None: the task has none."""

@@ -6,16 +6,26 @@ trust.safetensors  the held-out probabilities and targets, and a bank of trainin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from graft import run
+from graft import calibration, confidence, conformal, held_out, novelty, run
+from graft.checkpoint import load_tensors, save_tensors
+from graft.confidence import Sets as Sets
+from graft.confidence import Trust as Trust
+from graft.confidence import measured as measured
+from graft.errors import IntegrityError, UsageError
 from graft.features import Feed
-from graft.types import Json, Model, Predictions, Task
+from graft.held_out import Held
+from graft.novelty import Array, Bank, Familiar, Rows
+from graft.scoring import predict
+from graft.store import DAMAGED, read_json, read_sealed_json, replacing, write_json
+from graft.types import Dataset, Features, Json, Model, Predictions, Task
 
 if TYPE_CHECKING:  # it takes a second to load, and `graft predict` needs none of it
     from graft.trials import Trials, Way
@@ -23,38 +33,25 @@ if TYPE_CHECKING:  # it takes a second to load, and `graft predict` needs none o
 FILES = run.TRUSTED  # signed like the model, where they are there
 
 
-class Sets(NamedTuple):
-    """How sure a user wants to be: `coverage` is the share of sets that hold the truth."""
+class Looked(NamedTuple):
+    """What was predicted, with how far each sample (N,) is from the training data; None where the run does not say."""
 
-    coverage: float = 0.9
-    method: str = "lac"  # lac, aps; or "class": lac with a threshold for each class
-    abstain_below: float | None = None
+    dataset: Dataset
+    trust: Trust | None
+    far: Tensor | None
 
-
-@final
-@dataclass(frozen=True)
-class Trust:
-    """What was learned; made by `learn`, read by `read`."""
-
-    temperature: float
-    made_on: str  # "validation part", "out of fold"
-    held: Tensor  # (n, C) probabilities of held-out samples, not yet scaled
-    targets: Tensor  # (n,) their classes
-
-    def calibrated(self, predictions: Predictions) -> Predictions:
-        """Probabilities (N, C) after temperature scaling; the labels stay what they are."""
-        raise NotImplementedError
-
-    def rows(
-        self, predictions: Predictions, features: Tensor | None, digests: Sequence[str], asked: Sets
-    ) -> list[Json]:
-        """Of each of N raw predictions {"probability", "set": [class, ...], "unlike": bool, "unlikeness": 0..1}."""
-        raise NotImplementedError
+    @property
+    def digests(self) -> list[str]:
+        return [sample.digest for sample in self.dataset.samples]
 
 
 def keep_out_of_fold(folder: Path, trials: Trials, way: Way) -> None:
     """Write what the chosen way says of samples that it was not fitted to, for `learn`: out_of_fold.safetensors.
-    Nothing is written where the labels are no classes, or too few samples were scored."""
+    Nothing is written where the labels are no classes."""
+    held_out.keep(folder, trials, way)
+
+
+# -------------------------------------------------------------------------------------------------------------- learn
 
 
 def learn(
@@ -62,53 +59,176 @@ def learn(
 ) -> Trust | None:
     """From the validation part (`validated` are its predictions), else from what `keep_out_of_fold` kept; writes FILES.
     None where the task has no classes, its head takes no pooled features, or nothing was held out."""
-    return None
+    if task.kind != "class" or task.needs != "pooled":
+        return None
+    held = held_out.validated(valid, validated) if validated is not None else held_out.out_of_fold(folder, train)
+    if held is None or not len(held.rows) or not held.probabilities.isfinite().all():  # a diverged model is told later
+        return None
+    model.eval()
+    digests = [held.feed.dataset.samples[i].digest for i in held.rows.tolist()]
+    enough = len(held.rows) >= held_out.FEW
+    made = Trust(calibration.temperature(held.probabilities.numpy(), held.targets.numpy()) if enough else 1.0,
+                 held.made_on, held.probabilities.float(), held.targets, torch.from_numpy(conformal.draws(digests)),
+                 notes=held_out.notes(held, len(task.classes)))  # fmt: skip
+    bank, own, far = _bank(model, train, held, len(task.classes))
+    sure = made.calibrated(Predictions(held.probabilities)).values.amax(1).double().numpy()
+    trust = replace(made, bank=bank, familiar=Familiar(far, sure[own]))
+    _write(folder, trust)
+    return trust
+
+
+def _bank(model: Model, train: Feed, held: Held, classes: int) -> tuple[Bank, Rows, Array]:
+    """Training features as the final trunk sees them; which held-out samples (m,) say what is familiar, and how far
+    these are from the bank (m,). One that lies in it is not counted among its own neighbours."""
+    labelled = torch.nonzero(train.targets.cpu() >= 0)[:, 0]
+    rows = labelled[torch.from_numpy(novelty.chosen(train.targets.cpu()[labelled].numpy()))]
+    own = held_out.some(torch.arange(len(held.rows)), novelty.ROWS)
+    asked, place = held.rows[own], np.full(len(own), -1)
+    if held.feed is not train:
+        known = novelty.bank(_features(model, train, rows).numpy(), classes)
+        return known, own.numpy(), novelty.distances(known, _features(model, held.feed, asked).numpy(), place)
+    every, where = torch.unique(torch.cat([rows, asked]), return_inverse=True)
+    seen = _features(model, train, every).numpy()[where.numpy()]  # each sample once: the trunk may be a large one
+    known = novelty.bank(seen[: len(rows)], classes)
+    at = {row: i for i, row in enumerate(rows.tolist())}
+    place = np.array([at.get(row, -1) for row in asked.tolist()])
+    return known, own.numpy(), novelty.distances(known, seen[len(rows) :], place)
+
+
+def _features(model: Model, feed: Feed, rows: Tensor) -> Tensor:
+    return feed.part(rows, model.backbone, needs=feed.needs).pooled()
+
+
+# ------------------------------------------------------------------------------------------------------ what is kept
+
+
+def _write(folder: Path, trust: Trust) -> None:
+    assert trust.bank is not None and trust.familiar is not None, "learn makes both"
+    bank, familiar = trust.bank, trust.familiar
+    arrays = {"bank": bank.rows, "centre": bank.centre, "far": familiar.far, "sure": familiar.sure}
+    arrays |= {} if bank.axes is None else {"axes": bank.axes}
+    tensors = {"held": trust.held, "targets": trust.targets, "draws": trust.draws}
+    with replacing(folder / FILES[1]) as temporary:
+        save_tensors(temporary, tensors | {name: torch.from_numpy(array) for name, array in arrays.items()})
+    unlike = {"neighbours": bank.neighbours, "stated": novelty.STATED, "threshold": 1 - novelty.STATED,
+              "training_samples": len(bank.rows), "familiar_samples": len(familiar.far)}  # fmt: skip
+    facts = {"temperature": trust.temperature, "made_on": trust.made_on, "samples": len(trust.held)}
+    write_json(folder / FILES[0], {"format": 1, **facts, "unlike": unlike, "notes": list(trust.notes)})
 
 
 def read(folder: Path) -> Trust | None:
-    """What `learn` wrote into a run folder; None for a run without it."""
-    return None
+    """What `learn` wrote into a finished run folder; None for a run without it. Raises IntegrityError."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or not set(FILES) <= read_sealed_json(manifest)["files"].keys():
+        return None
+    try:
+        return _trust(read_json(folder / FILES[0]), load_tensors(folder / FILES[1]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{folder / FILES[0]} is damaged: {error}", DAMAGED) from None
 
 
-def of_feed(trust: Trust, model: Model, feed: Feed) -> tuple[Tensor | None, list[str]]:
-    """(N, D) pooled features of a feed as the final trunk sees it, and the digests of its samples: what `measured` and
-    `Trust.rows` take. None where `trust` has no bank."""
-    return None, [sample.digest for sample in feed.dataset.samples]
-
-
-def measured(trust: Trust, raw: Predictions, targets: Tensor, features: Tensor | None, digests: Sequence[str]) -> Json:
-    """On labelled samples that neither weights nor trust have seen: {"temperature", "made_on", "samples",
-    "ece": {"before": Metric, "after": Metric}, "brier": {...}, "reliability": [{"low", "high", "count", "confidence",
-    "accuracy", "accuracy_low", "accuracy_high", "before": {...}}], "sets": {"lac"|"aps"|"class": {"stated", "coverage":
-    Metric, "size": mean size, "singletons": share}}, "unlike": {"threshold", "stated": 0.05, "flagged": Metric}}."""
-    raise NotImplementedError
+def _trust(facts: Json, tensors: dict[str, Tensor]) -> Trust:
+    """Raises KeyError, TypeError or ValueError for what `_write` did not write."""
+    held, targets, draws = tensors["held"].float(), tensors["targets"].long(), tensors["draws"].double()
+    rows, centre, axes = tensors["bank"].numpy(), tensors["centre"].numpy(), tensors.get("axes")
+    far, sure = tensors["far"].double().numpy(), tensors["sure"].double().numpy()
+    wide = rows.shape[1:] == ((len(centre),) if axes is None else tuple(axes.shape[1:]))
+    if not (len(held) == len(targets) == len(draws) and held.ndim == 2 and len(far) == len(sure) and wide):
+        raise ValueError("its tensors do not belong together")
+    bank = Bank(rows, centre, int(facts["unlike"]["neighbours"]), None if axes is None else axes.numpy())
+    return Trust(float(facts["temperature"]), str(facts["made_on"]), held, targets, draws, bank, Familiar(far, sure),
+                 tuple(map(str, facts["notes"])))  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- what predict and evaluate ask
 
 
+def predicted(loaded: run.Loaded, feed: Feed) -> tuple[Predictions, Looked]:
+    """What a run says of a feed, and how far from its training data each sample is: the trunk runs once, and of its
+    features nothing is kept. Nothing moves any more: all of it is a frozen prefix, unless the task hides a part of each
+    sample."""
+    model, task, trust = loaded.model, loaded.task, read(loaded.folder)
+    boundary = 0 if task.view else len(model.backbone.stages)
+    if trust is None or trust.bank is None:
+        return predict(model, task, feed, boundary), Looked(feed.dataset, trust, None)
+    far = torch.zeros(len(feed), dtype=torch.float64)
+
+    def seen(rows: Tensor, features: Features) -> None:
+        found = trust.distances(features.pooled.float())
+        assert found is not None, "there is a bank"
+        far[rows] = found
+
+    return predict(model, task, feed, boundary, seen=seen), Looked(feed.dataset, trust, far)
+
+
+def of_feed(trust: Trust, model: Model, feed: Feed) -> tuple[Tensor | None, list[str]]:
+    """(N,) how far each sample of a feed is from the training data as the final trunk sees it, and the digests of the
+    samples: what `measured` and `Trust.rows` take. None where `trust` has no bank."""
+    model.eval()
+    far = trust.distances(feed.pooled()) if trust.bank is not None and len(feed) else None
+    return far, [sample.digest for sample in feed.dataset.samples]
+
+
 def asked(loaded: run.Loaded, coverage: float, sets: str, abstain_below: float | None) -> Sets:
     """What a user asks of `graft predict`. Raises UsageError for what is no coverage, method or probability, and where
     the run has no trust.json to answer with."""
-    return Sets(coverage, sets, abstain_below)
+    if not 0 < coverage < 1:
+        hint = f"--coverage {coverage / 100:g}" if 50 <= coverage < 100 else "--coverage 0.9"
+        raise UsageError(f"a coverage of {coverage:g} is not between 0 and 1", hint)
+    conformal.check(coverage, sets)
+    if abstain_below is not None and not 0 <= abstain_below <= 1:
+        hint = f"--abstain-below {abstain_below / 100:g}" if 10 <= abstain_below <= 100 else "--abstain-below 0.8"
+        raise UsageError(f"{abstain_below:g} is no probability to abstain below", hint)
+    wanted = Sets(coverage, sets, abstain_below)
+    flags = {"--coverage": "coverage", "--sets": "method", "--abstain-below": "abstain_below"}
+    said = [flag for flag, name in flags.items() if getattr(wanted, name) != getattr(Sets(), name)]
+    if said:
+        required(loaded, said[0])
+    return wanted
 
 
-def said(loaded: run.Loaded, predictions: Predictions, feed: Feed, asked: Sets) -> list[Json]:
+def said(loaded: run.Loaded, predictions: Predictions, looked: Looked, asked: Sets) -> list[Json]:
     """The rows of `graft predict`: those of the task, and, where the run has trust.json, with calibrated probability,
     set, unlike, abstained."""
-    return loaded.task.rows(predictions, feed.dataset)
+    plain = loaded.task.rows(predictions, looked.dataset)
+    if looked.trust is None:
+        return plain
+    sure = looked.trust.rows(predictions, looked.far, looked.digests, asked)
+    rows = [{**row, **more} for row, more in zip(plain, sure, strict=True)]
+    return rows if asked.abstain_below is None else [_abstaining(row, asked.abstain_below) for row in rows]
+
+
+def _abstaining(row: Json, below: float) -> Json:
+    if row["probability"] >= below:
+        return {**row, "abstained": False}
+    return {**row, "label": None, "abstained": True, "candidate": row["label"]}
 
 
 def required(loaded: run.Loaded, flag: str) -> Trust:
     """Raises UsageError for a run without trust.json."""
-    raise NotImplementedError
+    found = read(loaded.folder)
+    if found is not None:
+        return found
+    folder, leave = loaded.folder, f"leave {flag} out"
+    if loaded.task.kind != "class" or loaded.task.needs != "pooled":
+        raise UsageError(f"{flag} is for classes, and {loaded.task.metric} is what {folder} was made for", leave)
+    if (folder / "adapted.json").exists():
+        what = f"{flag}: {folder} is adapted, and how sure the run that it was made of may be says nothing of it"
+        raise UsageError(what, f"{leave}, or fit a run to the new data: graft fit DATA")
+    asked = read_json(folder / "recipe.json")
+    more = " --valid 0.15" if not asked.get("valid") else ""
+    what = f"{flag}: {folder} has no trust.json: it was made by an older version, or nothing was held out"
+    raise UsageError(what, f"graft fit --recipe {folder / 'recipe.json'}{more} --out {folder}-2, or {leave}")
 
 
-def evaluated(trust: Trust, raw: Predictions, feed: Feed, targets: Tensor) -> Json:
-    """`measured`, of a feed."""
-    return {}
+def evaluated(trust: Trust, raw: Predictions, looked: Looked, targets: Tensor) -> Json:
+    """`measured`, of what was looked at."""
+    return measured(trust, raw, targets, looked.far, looked.digests)
 
 
-def told_apart(trust: Trust, raw: Predictions, feed: Feed, other: Predictions, other_feed: Feed) -> Json:
+def told_apart(trust: Trust, raw: Predictions, looked: Looked, other: Predictions, other_looked: Looked) -> Json:
     """{"unlike_other": {"samples", "auroc": Metric, "flagged": Metric}} of data that hold none of the classes."""
-    return {}
+    pairs = ((raw, looked), (other, other_looked))
+    ours, theirs = (trust.unlikeness(trust.calibrated(said).values, one.far) for said, one in pairs)
+    assert ours is not None and theirs is not None, "learn makes a bank"
+    return {"unlike_other": confidence.told_apart(ours, theirs)}

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from graft.data import _audit, _copies
 from graft.data._audit import audit, require_classes, unreadable
+from graft.data._looks import look
 from graft.data.digits import digits
 from graft.data.folder import folder
 from graft.errors import DataError
@@ -150,6 +151,7 @@ def test_one_picture_under_two_labels(tmp_path):
         save(tmp_path, f"b/{i}.png", picture(i if i < 20 else 100 + i))
     issue = codes(audit(folder(str(tmp_path))))["conflicting-labels"]
     assert issue.severity == "warning" and len(issue.keys) == 40 and "20 pictures" in issue.what
+    assert dict(zip(issue.keys, issue.details, strict=True))["a/3.png"] == "a, but b in b/3.png"
 
 
 @pytest.mark.parametrize("change, least", [("jpeg60", 0.99), ("half", 0.95), ("double", 0.95), ("brighter", 0.9)])
@@ -216,6 +218,7 @@ def test_leaks_between_given_parts_are_found(tmp_path):
     save(tmp_path, "test/a/n.jpg", picture(2), quality=60)
     issue = codes(audit(folder(str(tmp_path))))["leak"]
     assert issue.keys == ("train/a/0.png", "train/a/2.png", "train/b/1.png") and issue.severity == "warning"
+    assert issue.details == tuple(f"a copy of test/{name}" for name in ("a/0.png", "a/n.jpg", "b/1.png"))
 
 
 def test_progress_and_lonely_classes(tmp_path):
@@ -261,7 +264,7 @@ def test_exact_copies_have_the_same_pixels_whatever_their_files_hold(tmp_path, m
     dataset, opened = folder(str(tmp_path)), []
     again = _audit._again
     monkeypatch.setattr(_audit, "_again", lambda *a: opened.append(a[1].key) or again(*a))
-    looks = [_audit._look(dataset, sample) for sample in dataset.samples]
+    looks = [look(dataset, sample) for sample in dataset.samples]
     first, second, third, fourth = _audit._contents(dataset, dataset.samples, looks)
     assert first == second and len({first, third, fourth}) == 3
     assert opened == ["a/1.png", "a/2.bmp", "a/3.png"]

@@ -30,7 +30,7 @@ Out = Annotated[str | None, typer.Option(help="the run folder; the next free run
 Resume = Annotated[bool, typer.Option("--resume", help="go on with the run in --out, or start it")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output (predict: one for each line)")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="say nothing but errors")]
-Run = Annotated[str, typer.Argument(help="a folder that `graft fit` made")]
+Run = Annotated[str, typer.Argument(help="a folder that `graft fit` made, or hub:user/name")]
 Data = Annotated[str, typer.Argument(help="a folder, a file, a .csv or .jsonl, or a data set by name")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Language = Annotated[str, typer.Option(help="of the report: en or zh")]

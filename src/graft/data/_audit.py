@@ -7,65 +7,46 @@ can put them on two sides.
 from __future__ import annotations
 
 import hashlib
-import os
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from graft.data import (
     _copies,
+    _crops,
     _findings,
     _groups,
     _kinds,
     _sound_copies,
-    _sound_files,
     _sound_issues,
-    _text,
     _text_copies,
+    _watch,
 )
 from graft.data._findings import LEFT_OUT
-from graft.data._image import Decoded, decode
-from graft.data._sound_scan import Facts, scan
+from graft.data._looks import Look, Progress, look_at_all, threads
 from graft.errors import DataError
 from graft.types import Dataset, Issue, Raw, Sample, Text, UnreadableSample
 
-Progress = Callable[[int, int], None]
-_CHUNK = 32
-
-
-class _Look(NamedTuple):
-    """What is kept of a sample after it was seen once; `reason` is set when it could not be read."""
-
-    digest: str = ""
-    content: bytes = b""  # equal for exact copies; of pictures, `_contents` looks at those that share it again
-    thumb: bytes = b""
-    notes: tuple[str, ...] = ()
-    reason: str = ""
-    facts: Facts | None = None  # of sounds
-
 
 def audit(dataset: Dataset, *, progress: Progress | None = None) -> Dataset:
-    """The readable samples with digest and group, and the findings. `progress(done, total)` is called as it goes.
+    """The readable samples with digest, group and what their files say of themselves, and the findings. Its `load`
+    raises DataError for files that change from now on. `progress(done, total)` is called as it goes.
 
     Raises DataError when there is no sample, or none can be read.
     """
     if not dataset.samples:
         raise DataError(f"{dataset.name} holds no samples", "give a folder or a table with at least two classes")
-    looks = _look_at_all(dataset, progress)
+    looks = look_at_all(dataset, progress)
     good = [i for i, look in enumerate(looks) if not look.reason]
     issues = [*dataset.issues, *_findings.unreadable(dataset.samples, [look.reason for look in looks])]
     if not good:
         raise DataError(f"none of the {len(looks)} samples of {dataset.name} can be read: {looks[0].reason}",
                         f"look at one of them: {dataset.samples[0].key}")  # fmt: skip
-    kept = [replace(dataset.samples[i], digest=looks[i].digest) for i in good]
+    kept = [replace(dataset.samples[i], digest=looks[i].digest, about=looks[i].about or {}) for i in good]
     seen = [looks[i] for i in good]
+    dataset = _watch.watched(dataset, kept, [look.stamp for look in seen])
     issues += _findings.conversions(kept, [look.notes for look in seen], _groups.words(dataset.modality).noun)
     if dataset.modality == "audio":
         issues += _sound_issues.found(dataset.kind, kept, [look.facts for look in seen if look.facts])
@@ -120,85 +101,38 @@ def _hint(dataset: Dataset) -> str:
     return f"make one folder per class, or give a table with the columns {column} and label"
 
 
-# ------------------------------------------------------------------------------------------------------------ looking
-
-
-def _look_at_all(dataset: Dataset, progress: Progress | None) -> list[_Look]:
-    samples = dataset.samples
-    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-    looks: list[_Look] = []
-    with _threads() as pool:
-        for done in pool.map(lambda chunk: [_look(dataset, sample) for sample in chunk], chunks):
-            looks += done
-            if progress is not None:
-                progress(len(looks), len(samples))
-    return looks
-
-
-@contextmanager
-def _threads() -> Iterator[ThreadPoolExecutor]:
-    """Hashing, unpacking and resizing release the interpreter's lock."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # what Pillow warns of is either counted here or refused
-        yield pool
-
-
-def _look(dataset: Dataset, sample: Sample) -> _Look:
-    if dataset.modality != "image":
-        look = _look_at_text if dataset.modality == "text" else _look_at_sound
-        return look(dataset, sample)
-    try:
-        data = dataset.read_bytes(sample)
-        image, notes = decode(data) if isinstance(sample.source, Path) else Decoded(dataset.load(sample))
-        thumb = _copies.thumb(image).tobytes()
-    except UnreadableSample as error:
-        return _Look(reason=str(error) or "it cannot be read")
-    content = hashlib.sha256(f"{image.size}".encode() + thumb).digest()
-    return _Look(hashlib.sha256(data).hexdigest(), content, thumb, notes)
-
-
-def _look_at_text(dataset: Dataset, sample: Sample) -> _Look:
-    try:
-        data, text = dataset.read_bytes(sample), dataset.load(sample)
-        notes = _text.notes(sample)
-    except UnreadableSample as error:
-        return _Look(reason=str(error) or "it cannot be read")
-    return _Look(hashlib.sha256(data).hexdigest(), _text_copies.digest(text), notes=notes)
-
-
-def _look_at_sound(dataset: Dataset, sample: Sample) -> _Look:
-    path = sample.source if isinstance(sample.source, Path) else None
-    try:
-        digest = _sound_files.digest(path) if path else hashlib.sha256(dataset.read_bytes(sample)).hexdigest()
-        found = scan(path or dataset.load(sample))
-    except UnreadableSample as error:
-        return _Look(reason=str(error) or "it cannot be read")
-    notes = _sound_files.notes(path, found.facts.format, found.facts.channels)
-    return _Look(digest, found.content, _copies.thumb(found.picture).tobytes(), notes, facts=found.facts)
+# ------------------------------------------------------------------------------------------------------------- copies
 
 
 def _copies_of(
-    dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]
-) -> tuple[_groups.Links, _groups.Links]:
-    """Exact copies, and near ones among the first of each. A corpus without labels has no scores to be too good."""
+    dataset: Dataset, samples: Sequence[Sample], looks: Sequence[Look]
+) -> tuple[_groups.Links, list[_groups.Near]]:
+    """Exact copies, and near ones among the first of each."""
     exact = _copies.same(_contents(dataset, samples, looks))
     first = sorted({head for head, _ in exact})
-    if dataset.modality != "text":
-        thumbs = np.frombuffer(b"".join(looks[i].thumb for i in first), np.uint8)
-        thumbs = thumbs.reshape(-1, _copies.HEIGHT, _copies.WIDTH, 3)
-        near = _sound_copies.near_copies if dataset.modality == "audio" else _copies.near_copies
-        try:
-            pairs = near(thumbs, lambda i: _again(dataset, samples[first[i]]))
-        except UnreadableSample as error:  # a sound is read only then
-            raise _changed(dataset, "a sound", error) from None
-    elif dataset.kind != "none":
-        pairs = _text_copies.near_copies(_again(dataset, samples[i]) for i in first)
-    else:
-        pairs = []
-    return exact, [(first[a], first[b]) for a, b in pairs]
+    try:
+        near = _near(dataset, [samples[i] for i in first], [looks[i] for i in first])
+    except UnreadableSample as error:  # a sound is read only then
+        raise _changed(dataset, "a sound", error) from None
+    return exact, [link._replace(a=first[link.a], b=first[link.b]) for link in near]
 
 
-def _contents(dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look]) -> list[bytes]:
+def _near(dataset: Dataset, samples: Sequence[Sample], looks: Sequence[Look]) -> list[_groups.Near]:
+    """A corpus without labels has no scores to be too good."""
+    if dataset.modality == "text":
+        found = _text_copies.near_copies(_again(dataset, s) for s in samples) if dataset.kind != "none" else []
+        return [_groups.Near(a, b) for a, b in found]
+    thumbs = np.frombuffer(b"".join(look.thumb for look in looks), np.uint8)
+    thumbs = thumbs.reshape(-1, _copies.HEIGHT, _copies.WIDTH, 3)
+    if dataset.modality == "audio":
+        found = _sound_copies.near_copies(thumbs, lambda i: _again(dataset, samples[i]))
+        return [_groups.Near(a, b) for a, b in found]
+    short = [min(look.about["width"], look.about["height"]) for look in looks if look.about]
+    copies = _crops.copies(thumbs, short, lambda i: _again(dataset, samples[i]))
+    return [_groups.Near(copy.a, copy.b, copy.second, copy.first) for copy in copies]
+
+
+def _contents(dataset: Dataset, samples: Sequence[Sample], looks: Sequence[Look]) -> list[bytes]:
     """Equal for exact copies. Of pictures of one size and one thumb whose files differ all pixels are compared: few do,
     and to hash those of every picture would take a quarter of the audit."""
     if dataset.modality != "image":
@@ -207,7 +141,7 @@ def _contents(dataset: Dataset, samples: Sequence[Sample], looks: Sequence[_Look
     for look in looks:
         files[look.content].add(look.digest)
     shared = {look.digest: sample for sample, look in zip(samples, looks, strict=True) if len(files[look.content]) > 1}
-    with _threads() as pool:
+    with threads() as pool:
         found = pool.map(lambda sample: hashlib.sha256(_again(dataset, sample).tobytes()).digest(), shared.values())
         pixels = dict(zip(shared, found, strict=True))
     return [look.content + pixels.get(look.digest, b"") for look in looks]

@@ -7,7 +7,9 @@ converted on the way is returned as notes, so that the audit can count it.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +33,7 @@ class Decoded(NamedTuple):
 
     image: Image.Image
     notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = MappingProxyType({})  # of the file, before it was converted: as `about` says it
 
 
 def decode(source: Path | bytes) -> Decoded:
@@ -71,6 +74,7 @@ def _upright_rgb(opened: Image.Image) -> Decoded:
     notes = ["16-bit"] if ";16" in str(getattr(opened, "tile", "")) else []  # Pillow keeps the high byte of RGB;16
     if opened.format != "MPO" and getattr(opened, "is_animated", False):
         notes.append("animated")
+    said = about(opened)
     turned = _orientation(opened) not in (0, 1)  # before load: Pillow turns TIFF itself, and drops the tag
     opened.load()
     image, more = _rgb(opened)
@@ -78,7 +82,12 @@ def _upright_rgb(opened: Image.Image) -> Decoded:
         notes.append("exif-rotated")
     if turned and _orientation(opened) not in (0, 1):
         image = _turn(image, _orientation(opened))
-    return Decoded(image, tuple(dict.fromkeys([*notes, *more])))
+    return Decoded(image, tuple(dict.fromkeys([*notes, *more])), said)
+
+
+def about(image: Image.Image) -> dict[str, Any]:
+    """Format ("" of a picture that comes from no file), mode, width and height in pixels."""
+    return {"format": image.format or "", "mode": image.mode, "width": image.width, "height": image.height}
 
 
 def _orientation(image: Image.Image) -> int:

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def _without_leaks(labelled: tuple[Dataset, list[Issue]]) -> tuple[list[Sample],
     """Leave out what the audit found to be a leak, and what digests and groups of copies show without it."""
     dataset, issues = labelled
     content = [s.group if s.in_copies else s.digest or s.key for s in dataset.samples]
-    known = {key for issue in dataset.issues if issue.code == "leak" for key in issue.keys}
+    earlier = [issue for issue in dataset.issues if issue.code == "leak"]
+    known = {key: how for issue in earlier for key, how in zip_longest(issue.keys, issue.details, fillvalue="")}
     found = _groups.leaks(dataset.samples, content, known, _groups.words(dataset.modality).noun)
     lost = {key for issue in found for key in issue.keys}
     return [sample for sample in dataset.samples if sample.key not in lost], issues + found

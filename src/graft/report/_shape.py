@@ -1,5 +1,5 @@
-"""What shown.json holds: facts for the report that only a run at work can know. All of it is data, made by Graft itself:
-pictures are encoded anew, texts are cut to a few hundred characters."""
+"""What shown.json holds: facts for the report that only a run at work can know. All of it is data, made by Graft
+itself: pictures are encoded anew, texts are cut to a few hundred characters."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Error(TypedDict):
     item: Item
     actual: str
     predicted: str
-    probability: float
-    actual_probability: float
+    probability: float | None  # of what was predicted; None where a task gives none, such as numbers
+    actual_probability: float | None  # of what is true; None where it is not known
     why: Why | None
     alike: list[Item]  # the nearest training samples
 
@@ -76,16 +76,35 @@ class Curve(TypedDict):
     low: list[float]
     high: list[float]
     fit: dict[str, float]  # a, b, c
-    now: float  # of the fit, with all samples
-    doubled: dict[str, float]  # value, low, high: of the fit with twice as many
-    larger: dict[str, float | str] | None  # the gain of the next larger trunk, from the ladder: trunk, value, low, high
+    samples: int  # there are to train on: more than the last of `sizes`, as some are held out
+    now: float  # of the fit, with all `samples`
+    doubled: dict[str, float]  # value, low, high: of the fit with 2 * samples; gain, gain_low, gain_high: less `now`
+    larger: dict[str, float | str] | None  # what the largest trunk gains over smaller ones, on the ladder's folds,
+    # paired: trunk, over (the best of those), way, value, low, high; None where all are of one size
+    says: str  # what is beyond noise: "data", "trunk", "both" or "neither"; where no larger trunk was measured,
+    # "only_data" or "no_data": more data promise a gain, or none beyond noise
 
 
 class Next(TypedDict):
     """Samples worth a label, the most useful first; `source` says where they come from."""
 
     source: str  # "unlabelled", or "suspects": labels to look at again
+    of: int  # candidates there were
     items: list[Item]
+
+
+class Cost(TypedDict):
+    """What the run took. Energy is an estimate: nothing was metered, and `assumption` says how it was made."""
+
+    seconds: float
+    stages: dict[str, float]  # "choice", "training", "report", "rest": seconds each; those that are known
+    processor: str
+    cores: int
+    busy: float  # cores that were at work on average
+    gpu: str | None
+    watts: float  # assumed
+    watt_hours: float
+    assumption: str  # in English, one sentence
 
 
 class Shown(TypedDict, total=False):
@@ -98,4 +117,5 @@ class Shown(TypedDict, total=False):
     curve: Curve
     next: Next
     suspects: list[Error]  # training samples whose label is probably wrong; `predicted` is what they look like
+    cost: Cost
     notes: list[str]  # what could not be made, and why

@@ -1,0 +1,86 @@
+"""The training samples that a run has learned from, found again where they lie, with what its trunk makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graft import run
+from graft.cache import Cache
+from graft.data._sniff import open_data, without_options
+from graft.errors import DataError, GraftError
+from graft.features import Feed
+from graft.types import Dataset, Sample, UnreadableSample
+
+BLOCK, PATIENCE = 500, 20.0  # training samples at a time; seconds that they are looked for, of many that are not cached
+LOCAL = ("digits",)  # readers without a path that fetch nothing: to be explained a run needs no network
+
+
+class Near(NamedTuple):
+    """A training sample that is alike, and its cosine."""
+
+    sample: Sample
+    cosine: float
+
+
+class Known(NamedTuple):
+    """Training samples that are where they were, and their features (N, D); `note` says what is not so."""
+
+    dataset: Dataset | None
+    features: Tensor | None
+    note: str = ""
+
+
+def known_to(loaded: run.Loaded, feed: Feed, own: str) -> Known:
+    """The training part, found by content in the run's splits; as much as there is time for. The sample itself is
+    left out."""
+    name = without_options(loaded.recipe.data)
+    try:
+        if not exists(name) and name not in LOCAL:
+            raise DataError(f"there is no {name}")
+        opened = open_data(loaded.recipe.data)
+    except GraftError:
+        return Known(None, None, f"no training samples are shown: {name} is not where it was")
+    digests = {line["sha256"] for line in run.splits(loaded.folder) if line["split"] not in ("valid", "test")}
+    found = [one for one in (_with_digest(sample, opened) for sample in opened.samples) if one.digest in digests]
+    kept = sorted((one for one in found if one.digest != own), key=lambda one: one.digest)
+    if not kept:
+        return Known(
+            None, None, f"no training samples are shown: those in {name} are others than the run was fitted to"
+        )
+    whole, none = opened.replace(samples=tuple(kept)), torch.zeros(len(kept))
+    bank = _features(Feed(whole, loaded.model.backbone, device=feed.device, needs=feed.needs, targets=none,
+                          engine=feed.engine, cache=Cache.default()))  # fmt: skip
+    notes = ["the file itself is a training sample"] * (own in digests)
+    notes += [f"among {len(bank):,} of {len(kept):,} training samples"] * (len(bank) < len(kept))
+    return Known(whole.replace(samples=tuple(kept[: len(bank)])), bank, ", ".join(notes))
+
+
+def _features(feed: Feed) -> Tensor:
+    """(n, D) of the first n samples, which are sorted by digest: a random choice, if it is not all of them."""
+    made, began = [], time.monotonic()
+    for rows in torch.arange(len(feed)).split(BLOCK):
+        made.append(feed.part(rows, feed.backbone, needs=feed.needs).pooled())
+        if time.monotonic() - began > PATIENCE:
+            break
+    return torch.cat(made)
+
+
+def _with_digest(sample: Sample, dataset: Dataset) -> Sample:
+    try:
+        return replace(sample, digest=hashlib.sha256(dataset.read_bytes(sample)).hexdigest())
+    except UnreadableSample:
+        return sample
+
+
+def exists(file: str) -> bool:
+    try:
+        return Path(file).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # a long text is no path
+        return False

@@ -1,0 +1,147 @@
+"""Whether probabilities are what they say, and one number that makes them so.
+
+Temperature scaling (Guo et al. 2017, arXiv:1706.04599): logits, or log-probabilities, which differ from them by a
+constant of each sample, are divided by the T of least log-loss on held-out samples. The order of classes stays.
+
+The expected calibration error is that of the top label: the mean gap |accuracy - confidence| over 15 bins of equal
+mass, which are less biased than bins of equal width (Roelofs et al. 2022, arXiv:2012.08668). Chance alone makes such a
+gap larger than 0; what it adds is estimated and taken off (Kumar et al. 2019, arXiv:1909.10155, "debiased").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graft.errors import DataError
+from graft.intervals import bootstrap_mean, wilson
+from graft.types import Json, Metric
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+BINS, LEAST = 15, 10  # bins, and samples in one, if there are fewer samples than that for all
+DRAWS, CELLS = 1000, 20_000_000  # bootstrap samples, and random rows drawn for all of them: of large data fewer
+PRIOR = 0.5  # standard deviation of log T, before anything is known
+TINY = float(np.finfo(np.float32).tiny)  # what a probability of 0 is taken for
+
+
+def temperature(probabilities: ArrayLike, targets: ArrayLike) -> float:
+    """T > 0 for (N, C) probabilities of held-out samples and (N,) classes; above 1 they were too sure.
+
+    Two things hold few samples back, and vanish with many. The log-loss is smoothed by one sample in N + 2 (Platt
+    1999), as samples without a mistake would ask for certainty; log T has a normal prior around 0, as some 60 samples
+    do more harm than good to heads that are calibrated already. Raises DataError where there is nothing to fit to.
+    """
+    from scipy.optimize import minimize_scalar  # `graft predict` fits nothing
+
+    logs, truth = _logs(probabilities), _classes(targets)
+    if not len(truth) or logs.shape[0] != len(truth):
+        raise DataError(f"{len(truth)} labels do not go with {logs.shape[0]} rows", "give held-out samples with labels")
+
+    def cost(log: float) -> float:
+        return loss(logs * np.exp(-log), truth) + (log / PRIOR) ** 2 / (2 * len(truth))
+
+    return float(np.exp(minimize_scalar(cost, bounds=(-5.0, 5.0), method="bounded").x))
+
+
+def loss(logits: Array, truth: Labels) -> float:
+    """Mean log-loss of (N, C) logits, smoothed by one sample in N + 2."""
+    share = 1 / (len(truth) + 2)
+    top = logits.max(1, keepdims=True)
+    losses = top + np.log(np.exp(logits - top).sum(1, keepdims=True)) - logits
+    return float(((1 - share) * losses[np.arange(len(truth)), truth] + share * losses.mean(1)).mean())
+
+
+def scaled(probabilities: ArrayLike, temperature: float) -> Array:
+    """(N, C) probabilities after division of their logarithms by T."""
+    logits = _logs(probabilities) / temperature
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def ece(probabilities: ArrayLike, targets: ArrayLike, bins: int = BINS, seed: int = 0) -> Metric:
+    """The debiased calibration error of the top label with its bootstrap interval, in 0..1.
+
+    Its bounds are reflected ones: what is drawn strays from the error of the samples, chance and all, as the value
+    strays from the error of their source. The lower one is reflected at the value itself, which is less: near 0 the
+    value is still too large, and perfect probabilities are not to be called wrong.
+    """
+    sure, right = _top(probabilities, targets)
+    place, count = _bins(sure, bins)
+    gap = right - sure
+    sums = _sums(place, gap, right, count)
+    value, plain = float(_debiased(*sums)[0]), float(np.abs(sums[1]).sum() / len(sure))
+    rng, draws = np.random.default_rng(seed), max(100, min(DRAWS, CELLS // len(sure)))
+    found = np.array([_redrawn(place, gap, right, rng.integers(0, len(sure), len(sure)), count) for _ in range(draws)])
+    low, high = value + np.array([value, plain]) - np.quantile(found, (0.975, 0.025))
+    return Metric(value, float(np.clip(low, 0, value)), float(np.clip(high, value, 1)), "debiased, bootstrap")
+
+
+def brier(probabilities: ArrayLike, targets: ArrayLike, seed: int = 0) -> Metric:
+    """The squared distance of probabilities from the truth (Brier 1950), summed over classes: 0..2, lower is better."""
+    values, truth = np.asarray(probabilities, np.float64), _classes(targets)
+    each = (values**2).sum(1) - 2 * values[np.arange(len(truth)), truth] + 1
+    return bootstrap_mean(each, seed=seed)
+
+
+def reliability(probabilities: ArrayLike, targets: ArrayLike, bins: int = BINS) -> list[Json]:
+    """Bins of equal mass, the least sure first: where each lies, its mean confidence, and its accuracy with Wilson's
+    interval. What the reliability plot shows."""
+    sure, right = _top(probabilities, targets)
+    place, count = _bins(sure, bins)
+    return [_bin(sure[place == number], right[place == number]) for number in range(count) if (place == number).any()]
+
+
+def _bin(sure: Array, right: Array) -> Json:
+    rate = wilson(float(right.sum()), len(right))
+    return {"low": float(sure.min()), "high": float(sure.max()), "count": len(sure), "confidence": float(sure.mean()),
+            "accuracy": rate.value, "accuracy_low": rate.low, "accuracy_high": rate.high}  # fmt: skip
+
+
+def _bins(sure: Array, bins: int) -> tuple[Labels, int]:
+    """The bin of each sample by the quantiles of its confidence, so that equal ones share one; and how many bins."""
+    bins = max(1, min(bins, len(sure) // LEAST))
+    edges = np.quantile(sure, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, sure).astype(np.int64), bins
+
+
+def _redrawn(place: Labels, gap: Array, right: Array, rows: Labels, count: int) -> float:
+    """The error of one bootstrap sample, in the same bins."""
+    return float(_debiased(*_sums(place[rows], gap[rows], right[rows], count))[0])
+
+
+def _sums(place: Labels, gap: Array, right: Array, count: int) -> tuple[Array, Array, Array]:
+    """Of each bin, (1, B): its samples, their gaps, their right answers."""
+    sizes, gaps, hits = (np.bincount(place, w, count).astype(np.float64)[None] for w in (None, gap, right))
+    return sizes, gaps, hits
+
+
+def _debiased(sizes: Array, gaps: Array, hits: Array) -> Array:
+    """Sums (S, B) of samples, of accuracy less confidence, and of right answers in each bin -> errors (S,).
+
+    2 |gap| less the mean that |gap| has under its own noise, a normal one: Kumar's estimate, whose mean over random
+    labels is here the closed form of a folded normal.
+    """
+    from scipy.special import ndtr
+
+    many = np.maximum(sizes, 1)
+    gap, rate = np.abs(gaps / many), hits / many
+    noise = np.maximum(np.sqrt(np.clip(rate * (1 - rate), 0, None) / many), 1e-12)
+    folded = noise * np.sqrt(2 / np.pi) * np.exp(-0.5 * (gap / noise) ** 2) + gap * (1 - 2 * ndtr(-gap / noise))
+    return np.asarray(np.clip((sizes * (2 * gap - folded)).sum(1) / sizes.sum(1), 0, 1))
+
+
+def _top(probabilities: ArrayLike, targets: ArrayLike) -> tuple[Array, Array]:
+    """(N,) confidence in the top label, and 1 where it is right. Raises DataError without samples."""
+    values, truth = np.asarray(probabilities, np.float64), _classes(targets)
+    if not len(truth) or values.shape[0] != len(truth):
+        raise DataError(f"{len(truth)} labels do not go with {values.shape[0]} rows", "give samples with labels")
+    return values.max(1), (values.argmax(1) == truth).astype(np.float64)
+
+
+def _logs(probabilities: ArrayLike) -> Array:
+    return np.log(np.maximum(np.asarray(probabilities, np.float64), TINY))
+
+
+def _classes(targets: ArrayLike) -> Labels:
+    return np.asarray(targets).astype(np.int64)

@@ -1,0 +1,146 @@
+"""How sure a run is: calibrated probabilities, sets of classes, unlikeness; and what these are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graft import calibration, conformal, novelty
+from graft.conformal import Flags
+from graft.novelty import Array, Bank, Familiar
+from graft.types import Json, Metric, Predictions
+
+BLOCK = 4096  # samples whose sets are made at once
+TINY = calibration.TINY
+
+
+class Sets(NamedTuple):
+    """How sure a user wants to be: `coverage` is the share of sets that hold the truth."""
+
+    coverage: float = 0.9
+    method: str = "lac"  # lac, aps; or "class": lac with a threshold for each class
+    abstain_below: float | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What was learned from samples that the weights have not seen; made by trust.learn, read by trust.read."""
+
+    temperature: float
+    made_on: str  # "validation part", "out of fold"
+    held: Tensor  # (n, C) probabilities of held-out samples, not yet scaled
+    targets: Tensor  # (n,) their classes
+    draws: Tensor  # (n,) what conformal.draws gives for their contents
+    bank: Bank | None = None  # training features; None where nothing can be said of unlikeness
+    familiar: Familiar | None = None  # of held-out samples, wherever there is a bank
+    notes: tuple[str, ...] = ()  # what too few samples did not allow
+
+    def calibrated(self, predictions: Predictions) -> Predictions:
+        """Probabilities (N, C) after temperature scaling; the labels stay what they are."""
+        parts = [self._scaled(part) for part in predictions.values.split(BLOCK)]
+        return Predictions(torch.cat(parts) if parts else predictions.values, predictions.labels)
+
+    def distances(self, features: Tensor) -> Tensor | None:
+        """(N,) how far (N, D) pooled features are from the bank; None without one."""
+        return None if self.bank is None else torch.from_numpy(novelty.distances(self.bank, features.cpu().numpy()))
+
+    def unlikeness(self, calibrated: Tensor, far: Tensor | None) -> Array | None:
+        """(N,) in 0..1, from calibrated probabilities (N, C) and `distances` (N,)."""
+        if self.familiar is None or far is None:
+            return None
+        return self.familiar.unlikeness(far.numpy(), calibrated.amax(1).numpy())
+
+    def sets(self, calibrated: Tensor, digests: Sequence[str], coverage: float, method: str) -> Iterator[Flags]:
+        """Which classes are in the set of each sample, (B, C) block by block; the most probable one always is."""
+        held = self._scaled(self.held).numpy()
+        limits = conformal.thresholds(held, self.targets.numpy(), self.draws.numpy(), coverage, method)
+        for start in range(0, len(calibrated), BLOCK):
+            values = calibrated[start : start + BLOCK].numpy()
+            drawn = conformal.draws(digests[start : start + BLOCK])
+            yield conformal.with_top(conformal.sets(values, drawn, limits, method), values)
+
+    def rows(self, predictions: Predictions, far: Tensor | None, digests: Sequence[str], asked: Sets) -> list[Json]:
+        """Of each of N raw predictions {"probability", "set": [class, ...] the most probable first, "unlike": bool,
+        "unlikeness": 0..1 or None}. `far` are their `distances`, `digests` the hashes of their contents."""
+        values = self.calibrated(predictions).values
+        top, names = predictions.values.argmax(1), predictions.labels
+        strange = self.unlikeness(values, far)
+        sure = values.gather(1, top[:, None])[:, 0].tolist() if len(values) else []
+        inside = chain.from_iterable(self.sets(values, digests, asked.coverage, asked.method))
+        kept = [_names(row, found, names) for row, found in zip(values.numpy(), inside, strict=True)]
+        flagged = [False] * len(sure) if strange is None else novelty.flagged(strange).tolist()
+        degree = [None] * len(sure) if strange is None else strange.tolist()
+        return [{"probability": p, "set": names_in, "unlike": flag, "unlikeness": one}
+                for p, names_in, flag, one in zip(sure, kept, flagged, degree, strict=True)]  # fmt: skip
+
+    def _scaled(self, probabilities: Tensor) -> Tensor:
+        """In float32, on either side of a threshold alike."""
+        values = probabilities.float().cpu()
+        return values if self.temperature == 1 else (values.clamp(min=TINY).log() / self.temperature).softmax(1)
+
+
+def measured(trust: Trust, raw: Predictions, targets: Tensor, far: Tensor | None, digests: Sequence[str]) -> Json:
+    """On labelled samples that neither weights nor trust have seen, -1 where there is no label: {"temperature",
+    "made_on", "samples", "notes", "ece": {"before": Metric, "after": Metric}, "brier": {...}, "reliability": [{"low",
+    "high", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high", "before": {...} or None}], "sets":
+    {"lac"|"aps"|"class": {"stated", "coverage": Metric, "size": mean size, "singletons": share}}, "unlike":
+    {"threshold", "stated": 0.05, "flagged": Metric}, left out where there is no bank}. {} without a label."""
+    kept = torch.nonzero(targets.cpu() >= 0)[:, 0]
+    if not len(kept):
+        return {}
+    truth, before = targets.cpu()[kept].numpy(), raw.values[kept].float().cpu()
+    after = trust.calibrated(Predictions(before, raw.labels)).values
+    pair = {"before": before.numpy(), "after": after.numpy()}
+    names = [digests[i] for i in kept.tolist()]
+    bins = {name: calibration.reliability(values, truth) for name, values in pair.items()}
+    rows = [{**now, "before": was} for now, was in zip_longest(bins["after"], bins["before"]) if now]
+    strange = trust.unlikeness(after, None if far is None else far[kept])
+    return {
+        "temperature": trust.temperature,
+        "made_on": trust.made_on,
+        "samples": len(kept),
+        "notes": list(trust.notes),
+        "ece": {name: _json(calibration.ece(values, truth)) for name, values in pair.items()},
+        "brier": {name: _json(calibration.brier(values, truth)) for name, values in pair.items()},
+        "reliability": rows,
+        "sets": {method: _kept_promise(trust, after, truth, names, method) for method in conformal.METHODS},
+        **({} if strange is None else {"unlike": _flagged(strange)}),
+    }
+
+
+def told_apart(ours: Array, theirs: Array) -> Json:
+    """Of the unlikeness of familiar samples (N,) and of strange ones (M,): how well it tells them apart."""
+    flags = novelty.flagged(theirs)
+    return {"samples": len(theirs), "auroc": _json(novelty.auroc(ours, theirs)),
+            "flagged": _json(conformal.clopper_pearson(int(flags.sum()), len(flags)))}  # fmt: skip
+
+
+def _kept_promise(trust: Trust, values: Tensor, truth: Array, digests: Sequence[str], method: str) -> Json:
+    """The coverage that was seen beside the stated one, at 90 %."""
+    asked = Sets()
+    found = np.concatenate(list(trust.sets(values, digests, asked.coverage, method)))
+    sizes = found.sum(1)
+    return {"stated": asked.coverage, "coverage": _json(conformal.covered(found, truth)),
+            "size": float(sizes.mean()), "singletons": float((sizes == 1).mean())}  # fmt: skip
+
+
+def _flagged(unlikeness: Array) -> Json:
+    flags = novelty.flagged(unlikeness)
+    return {"threshold": 1 - novelty.STATED, "stated": novelty.STATED,
+            "flagged": _json(conformal.clopper_pearson(int(flags.sum()), len(flags)))}  # fmt: skip
+
+
+def _names(values: Array, found: Flags, names: Sequence[str]) -> list[str]:
+    inside = np.flatnonzero(found)
+    return [names[i] for i in inside[np.argsort(-values[inside], kind="stable")]]
+
+
+def _json(metric: Metric) -> Json:
+    return metric._asdict()

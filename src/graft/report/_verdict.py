@@ -1,0 +1,184 @@
+"""The verdict in three lines, from the numbers of a run; and what limits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from graft.console import RATES
+from graft.report._facts import Facts
+from graft.report._words import Words, amount, count, missing
+from graft.types import Json
+
+GUESSES = ("majority", "mean", "null")  # baselines that have learned nothing of the samples
+
+
+class Line(NamedTuple):
+    """What is asked, the answer, and what belongs to it; `mark` is + where it is good news, - where bad, else ?."""
+
+    question: str
+    answer: str
+    more: list[str]
+    mark: str = ""
+
+
+def verdict(facts: Facts, w: Words) -> Json:
+    if facts.adapted is not None or "gain" in facts.result:
+        lines = _adapted(facts, w)
+    elif facts.ladder:
+        lines = _climbed(facts, w, facts.ladder["verdict"])
+    else:
+        lines = _named(facts, w)
+    return {"lines": lines, "caveats": _caveats(facts, w)}
+
+
+# ------------------------------------------------------------------------------------------------- after the ladder
+
+
+def _climbed(facts: Facts, w: Words, said: Json) -> list[Line]:
+    word = said.get("transfer", "unknown")
+    marks = {"helps": "+", "hurts": "-"}
+    more = [w(f"transfer.{word}.more", chosen=said["chosen"])] if w.maybe(f"transfer.{word}.more") else []
+    helped = Line(w("ask.transfer"), w.maybe(f"transfer.{word}", word), more, marks.get(word, "?"))
+    return [helped, _by_how_much(facts, w, said), _which(facts, w, said)]
+
+
+def _by_how_much(facts: Facts, w: Words, said: Json) -> Line:
+    """Over training from scratch, or else over the first control there is; then over all others."""
+    metric, over = facts.metric, said.get("over") or {}
+    order = [name for name in ("scratch", "random frozen", "pixels", "tfidf", "mfcc", "majority") if name in over]
+    if not order:
+        return Line(w("ask.amount"), w("not_known"), [])
+    first, *rest = order
+    answer = w("over", gain=w.gain(over[first], metric), metric=w.metric(metric), control=control(first, w))
+    others = "; ".join(w("over.short", gain=w.gain(over[name], metric), control=control(name, w)) for name in rest)
+    more = [noise(over[first], w)] + ([w("also", others=others)] if others else [])
+    return Line(w("ask.amount"), answer, more)
+
+
+def noise(gain: Mapping[str, Any], w: Words) -> str:
+    if not gain.get("folds", 1) or missing(gain.get("low")):
+        return w("noise.unknown")
+    return w("noise.beyond" if gain["low"] > 0 else "noise.below" if gain["high"] < 0 else "noise.within")
+
+
+def control(name: str, w: Words) -> str:
+    return w.maybe(f"control.{name}", name)
+
+
+def _which(facts: Facts, w: Words, said: Json) -> Line:
+    """The way that was chosen with its score, the cheapest within noise, and whether training more would be better."""
+    metric = facts.metric
+    answer = f"{said['chosen']}: {w.metric(metric)} {amount(metric, said.get('score'))} ({w.told(said['measured_on'])})"
+    if facts.scores:
+        answer = f"{said['chosen']}: {score(facts, w)}"
+    cheapest = said.get("cheapest_within_noise")
+    more = [w("cheapest.same") if cheapest == said["chosen"] else w("cheapest", way=cheapest)] if cheapest else []
+    if tuned := said.get("fine_tuning"):
+        gained = w.gain(tuned, metric)
+        more.append(w("tuning", way=tuned["way"], gain=gained, noise=noise(tuned, w)))
+    return Line(w("ask.way"), answer, more)
+
+
+def score(facts: Facts, w: Words) -> str:
+    """ "accuracy 82.4 % [75.6, 87.5] on 153 samples of the sealed test part"."""
+    found = w.figure(facts.metric, facts.scores.get(facts.metric))
+    part = w(f"part.{facts.part}", n=count(facts.scored))
+    return w("score.on", metric=w.metric(facts.metric), figure=found, part=part)
+
+
+# ------------------------------------------------------------------------------------------------- without a ladder
+
+
+def _named(facts: Facts, w: Words) -> list[Line]:
+    baselines = facts.result.get("baselines") or {}
+    guess = next((name for name in (*GUESSES, *baselines) if name in baselines), None)
+    told = [
+        w(
+            "baseline.is.caption",
+            name=baseline(facts, name, w),
+            figure=w.figure(facts.metric, figures.get(facts.metric)),
+        )
+        for name, figures in baselines.items()
+    ]
+    return [_better(facts, w, guess), Line(w("ask.score"), up(score(facts, w)), told), _not_climbed(facts, w)]
+
+
+def _better(facts: Facts, w: Words, guess: str | None) -> Line:
+    """By intervals alone: two that do not overlap differ beyond noise."""
+    ours = facts.scores.get(facts.metric)
+    if guess is None or not ours:
+        why = "guess.none" if facts.result.get("task", "").partition("(")[0] in PRETEXT else "guess.off"
+        return Line(w("ask.guess"), w("not_measured"), [w(why)], "?")
+    theirs = facts.result["baselines"][guess].get(facts.metric) or {"low": ours["high"], "high": ours["low"]}
+    word = "yes" if ours["low"] > theirs["high"] else "no" if ours["high"] < theirs["low"] else "unclear"
+    mark = {"yes": "+", "no": "-"}.get(word, "?")
+    return Line(w("ask.guess"), w(f"guess.{word}"), [w(f"guess.{word}.more", name=baseline(facts, guess, w))], mark)
+
+
+PRETEXT = ("mlm", "masked_spectrogram")
+
+
+def baseline(facts: Facts, name: str, w: Words) -> str:
+    kind = facts.result.get("task", "").partition("(")[0]
+    return w.maybe(f"baseline.{name}.{kind}") or w.maybe(f"baseline.{name}", name)
+
+
+def _not_climbed(facts: Facts, w: Words) -> Line:
+    way = w("way", strategy=facts.result.get("strategy", "?"), backbone=facts.result.get("backbone", "?"))
+    if facts.result.get("task", "").partition("(")[0] in PRETEXT:
+        return Line(w("ask.transfer"), w("not_measured"), [w("pretext.more", way=way, run=facts.folder)], "?")
+    if "pretrained=False" in str(facts.result.get("backbone", "")):
+        return Line(w("ask.transfer"), w("not_measured"), [w("from_scratch.more", run=facts.folder)], "?")
+    return Line(w("ask.transfer"), w("not_measured"), [w("named.more", way=way)], "?")
+
+
+# ------------------------------------------------------------------------------------------------------ adapted runs
+
+
+def _adapted(facts: Facts, w: Words) -> list[Line]:
+    result, about = facts.result, facts.adapted or facts.result.get("adapted_from") or {}
+    word, metric = result.get("word", "unknown"), facts.metric
+    helped = Line(w("ask.adapted"), w.maybe(f"adapted.{word}", word), [],
+                  {"helps": "+", "hurts": "-"}.get(word, "?"))  # fmt: skip
+    amount_ = Line(w("ask.amount"), w("not_measured"), [w("adapted.unscored")])
+    if result.get("gain"):
+        more = [noise(result["gain"], w), w("adapted.from_to", before=w.figure(metric, result.get("before")),
+                                            after=w.figure(metric, result.get("after")),
+                                            on=w.told(result.get("measured_on", "")))]  # fmt: skip
+        amount_ = Line(
+            w("ask.amount"), w("gain.of", gain=w.gain(result["gain"], metric), metric=w.metric(metric)), more
+        )
+    used = w("labels.used" if about.get("labels_used") else "labels.unused")
+    done = Line(w("ask.done"), w("adapted.by", method=about.get("method", "?"), n=count(about.get("samples", 0)),
+                                 data=about.get("data", "?")),
+                [used, w("adapted.parent", parent=about.get("parent", "?"))])  # fmt: skip
+    return [helped, amount_, done]
+
+
+# ----------------------------------------------------------------------------------------------------------- caveats
+
+
+def _caveats(facts: Facts, w: Words) -> list[str]:
+    """What a reader must know before relying on it."""
+    found = []
+    if "test" in facts.result and not facts.result["test"]:
+        found.append(w("caveat.unsealed"))
+    if len(facts.openings) > 1:
+        found.append(w("caveat.openings", n=len(facts.openings)))
+    worst = [issue for issue in facts.issues if issue.get("severity") in ("error", "warning")]
+    if worst:
+        found.append(w("caveat.issues", n=len(worst)))
+    over = ((facts.ladder or {}).get("verdict") or {}).get("over") or {}
+    if "majority" in over and over["majority"]["low"] <= 0:
+        found.append(w("caveat.nothing", control=control("majority", w)))
+    found += [up(w.told(note)) for note in ((facts.ladder or {}).get("verdict") or {}).get("notes", [])]
+    return found
+
+
+def up(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def rate(metric: str) -> bool:
+    return metric.startswith(RATES)
