@@ -44,7 +44,7 @@ COPIES = frozenset(
         "deer": "caribou_s_000029 rangifer_tarandus_s_000738 mule_deer_s_001538 mule_deer_s_001921 stag_s_000199 "
         "stag_s_001489 fallow_deer_s_001633 fallow_deer_s_001087",
         "frog": "american_toad_s_001190 toad_s_001766 bufo_marinus_s_000399 toad_frog_s_000915 rana_pipiens_s_000882 "
-        "leopard_frog_s_001615",
+        "leopard_frog_s_001615 leopard_frog_s_000830 rana_catesbeiana_s_001605",
         "horse": "buckskin_s_000122 buckskin_s_000171",
         "ship": "cargo_ship_s_001564 containership_s_000511",
     }.items()

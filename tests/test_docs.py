@@ -29,8 +29,8 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with flowers/, new_photos/, other_photos/, receipts/, recordings/, new_speaker/, and some tickets;
-    quick trunks and one epoch as defaults."""
+    """A working folder with flowers/, new_photos/, other_photos/, receipts/, recordings/, new_speaker/, and some
+    tickets; quick trunks and one epoch as defaults."""
     draw_flowers(tmp_path / "flowers", each=14)
     draw_flowers(tmp_path / "other_photos", each=4, seed=7)
     (draw_flowers(tmp_path / "new", each=2, seed=8) / "rose").rename(tmp_path / "new_photos")

@@ -32,7 +32,7 @@ LAYERS = (
         "explaining",
         "showing",
         "pages",
-        "report",
+        "reporting",
         "hub",
     },
     {"api"},

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from graft.trials import Way
     from graft.trust import Looked
 
+
 def fit(
     data: str | None = None,
     *,
@@ -379,7 +380,7 @@ def report(
     `language`: en or zh; `price` of an hour of this machine, in any currency; `watts` that it draws, else an estimate.
     Raises UsageError, DataError.
     """
-    from graft.report import page
+    from graft.reporting import page
 
     check_language(language)
     made = page.write(Path(folder), language=language, price=price, watts=watts, out=Path(out) if out else None)

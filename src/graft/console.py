@@ -110,11 +110,15 @@ class Console:
         self.row("data", f"{result['data']}: {result['samples']:,} samples")
         for i, (name, metric) in enumerate(result["scores"].items()):
             self.row("" if i else "scores", f"{name:<15} {figure(name, Figure(**metric))}")
-        for title, line in sureness(result.get("confidence") or {}):
-            self.row(title, line)
+        self.sure(result.get("confidence") or {})
         for issue in result["issues"]:
             count = f" ({issue['count']:,})" if issue["count"] else ""
             self.row(issue["severity"], issue["what"] + count, _COLOURS[issue["severity"]])
+
+    def sure(self, confidence: Json) -> None:
+        """How far probabilities, sets and warnings of strange samples hold what they promise."""
+        for title, line in sureness(confidence):
+            self.row(title, line)
 
     def issues(self, issues: Iterable[Issue], everything: bool = False) -> None:
         """Findings about the data, the worst first, a line for each kind: at most five, or `everything` there is."""

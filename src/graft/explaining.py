@@ -79,7 +79,7 @@ def brief(
     model: Model, task: Task, feed: Feed, rows: Sequence[int], targets: Sequence[int], seconds: float
 ) -> list[Json]:
     """For the report, as many as fit into `seconds`: by occlusion, of what speaks for class `targets[i]` in row
-    `rows[i]`: report/_shape.py's Why of each."""
+    `rows[i]`: reporting/_shape.py's Why of each."""
     from graft.explainers._sheet import pieces, small
 
     if task.kind not in KINDS or task.needs != "pooled":

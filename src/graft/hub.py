@@ -70,7 +70,7 @@ def told(result: Json) -> list[str]:
 
 def _files(folder: Path, name: str) -> Files:
     """What goes, in its order; all but the tensors is small."""
-    from graft.report.card import card
+    from graft.reporting.card import card
 
     made: Files = {one: folder / one for one in ("model.safetensors", "labels.json", "preprocessing.json")}
     made["backbone.json"] = _json(bare.source(store.read_json(folder / "backbone.json")))

@@ -226,6 +226,7 @@ class Job:
         }
         if learned and said and tested:
             result["confidence"] = trust.measured(learned, said, test.targets, *trust.of_feed(learned, model, test))
+            self.console.sure({**result["confidence"], "sets": {"lac": result["confidence"]["sets"]["lac"]}})
         write_json(self.folder / "result.json", result)
         self.console.say(f"saved         {self.folder} (read back, same predictions)")
         if self.report and said:

@@ -20,8 +20,8 @@ def check_language(language: str) -> None:
 
 
 def make(folder: Path, show: Callable[[], None], language: str, console: Console) -> None:
-    """`show` writes shown.json. What fails is said, and `graft report` tries again; the run is finished all the same."""
-    from graft.report import card, page  # with matplotlib: a second that only this step takes
+    """`show` writes shown.json. What fails is said, and `graft report` tries again; the run is finished anyway."""
+    from graft.reporting import card, page  # with matplotlib: a second that only this step takes
 
     steps = ((show, "shown.json"), (lambda: page.write(folder, language=language), "report.html"),
              (lambda: card.write(folder), "README.md"))  # fmt: skip

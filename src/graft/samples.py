@@ -70,9 +70,9 @@ class Sample:
     split: str | None = None  # "train", "valid" or "test" where the data say so
     group: str | None = None  # samples of one group (patient, speaker) stay on one side of every split
     digest: str = ""  # sha256 of the content as stored; filled by the audit
-    about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the file says of itself,
-    # filled by the audit: of images format, mode, width, height, bytes; of sounds format, rate, channels, seconds, bytes;
-    # of texts characters
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # what the file says of itself;
+    # filled by the audit: of images format, mode, width, height, bytes; of sounds format, rate, channels, seconds,
+    # bytes; of texts characters
 
     @property
     def in_copies(self) -> bool:

@@ -15,9 +15,9 @@ from markdown_it import MarkdownIt
 import graft
 from conftest import draw_flowers
 from graft.errors import DataError
-from graft.report import card as cards
-from graft.report._markdown import code, table, text
-from graft.report.card import base_model, card, licence
+from graft.reporting import card as cards
+from graft.reporting._markdown import code, table, text
+from graft.reporting.card import base_model, card, licence
 
 torch.set_num_threads(1)
 HOSTILE = [

@@ -12,8 +12,8 @@ import pytest
 from made_run import gain, make_run, names, put, read
 
 from graft.errors import DataError, IntegrityError, UsageError
-from graft.report import page
-from graft.report._parts import Album
+from graft.reporting import page
+from graft.reporting._parts import Album
 
 SECTIONS = ["verdict", "scores", "ladder", "curves", "classes", "confusion", "errors", "sureness", "findings", "space",
             "costs", "next", "repeat"]  # fmt: skip
@@ -291,8 +291,8 @@ def test_an_adapted_run_says_whether_it_helped(run: Path) -> None:
     put(run, "adapted.json", about)
     put(run, "result.json", {"run": str(run), "adapted_from": about, "data": "new", "method": "adabn", "samples": 70,
                              "metric": "accuracy", "before": figure, "after": {**figure, "value": 0.75},
-                             "word": "helps", "gain": gain(0.05, 0.01, 0.09), "measured_on": "on 70 samples", "issues": [],
-                             "seconds": 3.0})  # fmt: skip
+                             "word": "helps", "gain": gain(0.05, 0.01, 0.09), "measured_on": "on 70 samples",
+                             "issues": [], "seconds": 3.0})  # fmt: skip
     for name in ("ladder.json", "shown.json", "metrics.jsonl"):
         (run / name).unlink()
     text = shown(run).text

@@ -10,8 +10,8 @@ from string import Formatter
 import pytest
 
 from graft.pages import LANGUAGES as OFFERED
-from graft.report._told import TOLD
-from graft.report._words import LANGUAGES, Words, amount, columns, short
+from graft.reporting._told import TOLD
+from graft.reporting._words import LANGUAGES, Words, amount, columns, short
 
 SRC = Path(__file__).parents[2] / "src" / "graft"
 
@@ -29,7 +29,7 @@ def test_all_languages_say_the_same() -> None:
 
 
 def test_every_key_that_the_code_and_the_templates_name_exists() -> None:
-    folder = SRC / "report"
+    folder = SRC / "reporting"
     text = "".join(
         path.read_text(encoding="utf-8") for path in [*folder.glob("*.py"), *folder.glob("templates/*.html")]
     )

@@ -17,7 +17,7 @@ from PIL import Image
 import graft
 from conftest import draw_flowers
 from graft.errors import DataError, MissingExtra
-from graft.report._shape import Picture
+from graft.reporting._shape import Picture
 from graft.showing import mistakes
 from graft.showing import show as showing
 from graft.showing.athand import AtHand
@@ -37,8 +37,8 @@ WEAK: dict[str, Any] = {"backbone": "pixels", "strategy": "ridge", "out": "run"}
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the page itself, which has tests of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("graft.report.page.write", lambda *args, **options: Path("report.html"))
-    monkeypatch.setattr("graft.report.card.write", lambda *args: Path("README.md"))
+    monkeypatch.setattr("graft.reporting.page.write", lambda *args, **options: Path("report.html"))
+    monkeypatch.setattr("graft.reporting.card.write", lambda *args: Path("README.md"))
 
 
 def shown(run: str = "run") -> dict[str, Any]:

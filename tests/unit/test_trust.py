@@ -49,7 +49,7 @@ def chosen(place: Path) -> Path:
         patch.setattr(contest, "epochs_for", lambda *a: 1)
         patch.setattr(contest, "CHEAP", 1.0)
         patch.setattr(ladder, "ON_THE_BEST", ())
-        graft.fit(str(place / "flowers"), backbone="toy", strategy="auto", budget="12s", out=str(place / "chosen"))
+        graft.fit(str(place / "flowers"), backbone="toy", strategy="auto", budget="60s", out=str(place / "chosen"))
     return place / "chosen"
 
 
@@ -178,7 +178,7 @@ def test_what_was_kept_out_of_fold_survives_an_interruption(place: Path, chosen:
     shutil.copytree(chosen, folder)
     for name in ("result.json", "manifest.json", "model.safetensors", *run.TRUSTED):
         (folder / name).unlink()
-    graft.fit(str(place / "flowers"), backbone="toy", strategy="auto", budget="12s", out=str(folder), resume=True)
+    graft.fit(str(place / "flowers"), backbone="toy", strategy="auto", budget="60s", out=str(folder), resume=True)
     again, first = learned(folder), learned(chosen)
     torch.testing.assert_close(again.held, first.held)
     assert again.temperature == pytest.approx(first.temperature, abs=1e-6)
@@ -190,7 +190,7 @@ def test_a_run_that_was_stopped_while_it_chose_still_learns(
     """What trained ways said is gone with the process, and a probe is fitted again."""
     monkeypatch.setattr(contest, "epochs_for", lambda *a: 1)
     monkeypatch.setattr(ladder, "ON_THE_BEST", ())
-    options: dict[str, Any] = {"backbone": "toy", "strategy": "auto", "budget": "8s", "out": str(tmp_path / "r")}
+    options: dict[str, Any] = {"backbone": "toy", "strategy": "auto", "budget": "60s", "out": str(tmp_path / "r")}
     with monkeypatch.context() as patch:
         patch.setattr(ladder.Ladder, "_controls", lambda self: (_ for _ in ()).throw(Interrupted(2, "stopped", "")))
         with pytest.raises(Interrupted):

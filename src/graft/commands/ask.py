@@ -115,7 +115,7 @@ def _line(row: dict[str, Any]) -> str:
         return f"{safe(row['path'])}\t\t\t{safe(row['error'])}"
     label = "?" if row.get("abstained") else _label(row["label"])
     sure = [" | ".join(row["set"]), "unlike the training data" * row["unlike"]] if "set" in row else []
-    return "\t".join([safe(row["path"]), safe(label), _probability(row), *map(safe, sure)]).rstrip("\t")
+    return "\t".join([safe(row["path"]), safe(label), _probability(row), *map(safe, sure)])
 
 
 def _label(label: Any) -> str:

@@ -79,10 +79,12 @@ def _text_look(dataset: Dataset, sample: Sample) -> Look:
 
 def _sound_look(dataset: Dataset, sample: Sample) -> Look:
     path = sample.source if isinstance(sample.source, Path) else None
+    stamp = _watch.stamp(sample)
+    size = stamp[0] if stamp else len(dataset.read_bytes(sample))
     digest = _watch.digest(dataset, sample)
     found = scan(path or dataset.load(sample))
     facts = found.facts
-    said = {"format": facts.format, "rate": facts.rate, "channels": facts.channels, "seconds": facts.seconds,
-            "bytes": path.stat().st_size if path else len(dataset.read_bytes(sample))}  # fmt: skip
+    said = {"format": facts.format, "rate": facts.rate, "channels": facts.channels, "seconds": facts.seconds}
     notes = _sound_files.notes(path, facts.format, facts.channels)
-    return Look(digest, found.content, _copies.thumb(found.picture, _copies.BOX).tobytes(), notes, "", facts, said)
+    thumb = _copies.thumb(found.picture, _copies.BOX).tobytes()
+    return Look(digest, found.content, thumb, notes, "", facts, {**said, "bytes": size})

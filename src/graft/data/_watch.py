@@ -110,4 +110,4 @@ class _Watch:
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         count = "1 file" if len(names) == 1 else f"{len(names):,} files"
         what = f"{count} of {self.dataset.name} changed while the run used them: {', '.join(names[:_NAMED])}{more}"
-        return DataError(what, "put them back, or start again when nothing writes there: graft fit on a copy is safe")
+        return DataError(what, "run it again when nothing writes to them, or on a copy of the folder")

@@ -105,7 +105,7 @@ def pieces(raw: Text, words: Sequence[Word]) -> list[Piece]:
 
 
 def small(question: Question, answer: Answer) -> Json:
-    """report/_shape.py's Picture: base64, type, width, height."""
+    """reporting/_shape.py's Picture: base64, type, width, height."""
     plain, mapped = pictures(question, answer, SMALL)
     made = Image.fromarray(plain if mapped is None else mapped)
     if question.modality == "audio":

@@ -7,7 +7,7 @@ import os
 import torch
 
 from graft.device import processor
-from graft.report._shape import Cost
+from graft.reporting._shape import Cost
 from graft.types import Json
 
 CORE, IDLE, GPU = 15.0, 10.0, 250.0  # watts: of a core at work, of all else that is on anyway, of a GPU at work

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from graft.backbones._mel import Mel
-from graft.report._shape import Item, Picture
+from graft.reporting._shape import Item, Picture
 from graft.types import Dataset, Raw, Sample, Sound, Text, UnreadableSample
 
 SIDE, SMALL = 128, 96  # pixels of the longer side: of samples that are looked at, of those beside them

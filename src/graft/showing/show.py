@@ -20,7 +20,7 @@ from graft.clock import Clock
 from graft.console import Console
 from graft.errors import GraftError, Interrupted, ResourceError
 from graft.features import Feed
-from graft.report import _shape as shape
+from graft.reporting import _shape as shape
 from graft.selection import nearest
 from graft.showing import mistakes, relabel
 from graft.showing.athand import MOST, AtHand, Rows, strata
@@ -42,7 +42,7 @@ LARGER = ("trunk", "over", "way", "value", "low", "high")
 
 def show(folder: Path, model: Model, task: Task, train: Feed, scored: Feed, predictions: Predictions, result: Json,
          console: Console) -> None:  # fmt: skip
-    """Write shown.json (report/_shape.py's Shown). `scored` is the test part, or else the validation part, with its
+    """Write shown.json (reporting/_shape.py's Shown). `scored` is the test part, or else the validation part, with its
     calibrated predictions; `result` is what result.json holds."""
     seconds = max(LEAST, min(SECONDS, SHARE * result["budget"])) if "budget" in result else SECONDS
     part = "test" if result.get("test") else "valid"

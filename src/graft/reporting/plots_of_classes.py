@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from graft.report._canvas import BLUE, COLOURS, INK, LETTER, MARKS, QUIET, RED, RULE, WIDTH, axes, room
-from graft.report._words import columns, short
-from graft.report.plots import figures
+from graft.reporting._canvas import BLUE, COLOURS, INK, LETTER, MARKS, QUIET, RED, RULE, WIDTH, axes, room
+from graft.reporting._words import columns, short
+from graft.reporting.plots import figures
 
 
 def matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], label: tuple[str, str]) -> Figure:
@@ -19,7 +19,7 @@ def matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], label: tuple
     shares = table / table.sum(1, keepdims=True).clip(min=1)
     n, names = len(classes), [short(name, 20) for name in classes]
     cell, left = max(22.0, min(64.0, 330 / n)), room(names, 150) + 20
-    slanted = n > 4 or max(map(columns, names)) * LETTER > cell
+    slanted = max(map(columns, names)) * LETTER > cell
     top = (room(names, 150) if slanted else 22) + 24
     figure, at = axes(cell * n + top + 8, left, 8, top, 8, width=max(200, cell * n + left + 8))
     for i, j in np.ndindex(n, n):

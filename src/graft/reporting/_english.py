@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graft.report._english_codes import CODES
+from graft.reporting._english_codes import CODES
 
 WORDS = {
     # the page
@@ -269,6 +269,8 @@ WORDS = {
     "growth.says.trunk": "A larger model promises more than more data.",
     "growth.says.both": "Both more data and a larger model promise a gain.",
     "growth.says.neither": "Neither more data nor a larger model promises a gain beyond noise.",
+    "growth.says.only_data": "More data promise a gain.",
+    "growth.says.no_data": "More data promise no gain beyond noise.",
     "growth.caption": "{metric} of a cheap head by the number of training samples, with the fitted curve (error = "
     "a + b n^-c) and what it expects of twice as many.",
     "growth.alt": "{first} with {n} samples, {last} with {m}, {doubled} expected with twice as many.",

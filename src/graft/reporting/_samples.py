@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from graft.report import plots_of_classes as plots
-from graft.report._canvas import MARKS
-from graft.report._facts import Facts
-from graft.report._parts import Album, Plot, Table, plot, weighed
-from graft.report._words import Words, count, share
+from graft.reporting import plots_of_classes as plots
+from graft.reporting._canvas import MARKS
+from graft.reporting._facts import Facts
+from graft.reporting._parts import Album, Plot, Table, plot, weighed
+from graft.reporting._words import Words, count, missing, share
 from graft.types import Json
 
 ERRORS, ALIKE = 24, 3
@@ -46,7 +46,12 @@ def card(one: Json, album: Album) -> Json:
 
 
 def _sure(value: Any) -> str:
-    return "" if value is None else share(value, 0 if 0.01 < value < 0.99 else 1)
+    """ "94 %"; near the ends with a decimal, and never wholly sure."""
+    if missing(value):
+        return ""
+    if not 0.001 <= value <= 0.999:
+        return "< 0.1 %" if value < 0.5 else "> 99.9 %"
+    return share(value, 0 if 0.01 < value < 0.99 else 1)
 
 
 def _methods(found: list[Json], w: Words) -> str:

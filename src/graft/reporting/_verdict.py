@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from graft.console import RATES
-from graft.report._facts import Facts
-from graft.report._words import Words, amount, count, missing
+from graft.reporting._facts import Facts
+from graft.reporting._words import Words, amount, count, missing
 from graft.types import Json
 
 GUESSES = ("majority", "mean", "null")  # baselines that have learned nothing of the samples

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from graft.report._canvas import BLUE, COLOURS, DASHES, INK, LETTER, MARKS, QUIET, RED, RULE, WIDTH, axes, room
-from graft.report._words import columns, short
+from graft.reporting._canvas import BLUE, COLOURS, DASHES, INK, LETTER, MARKS, QUIET, RED, RULE, WIDTH, axes, room
+from graft.reporting._words import columns, short
 
 ROW = 26.0  # pixels of a line of names
 

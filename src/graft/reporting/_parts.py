@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, final
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from graft.report import _canvas
-from graft.report._words import short
+from graft.reporting import _canvas
+from graft.reporting._words import short
 from graft.types import Json
 
 PICTURES = 2_100_000  # bytes of a page that pictures may take, so that all of it stays below 3 MB

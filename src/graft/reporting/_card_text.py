@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from graft import bare
 from graft.console import Figure, duration, figure
-from graft.report._facts import Facts
-from graft.report._markdown import code, table, text
+from graft.reporting._facts import Facts
+from graft.reporting._markdown import code, table, text
 from graft.spec import parse
 from graft.tables import points
 from graft.types import Json

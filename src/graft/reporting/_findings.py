@@ -6,10 +6,10 @@ import shlex
 from typing import NamedTuple
 
 from graft.console import duration
-from graft.report._facts import Facts
-from graft.report._parts import Album, Table
-from graft.report._samples import card
-from graft.report._words import Words, count, missing
+from graft.reporting._facts import Facts
+from graft.reporting._parts import Album, Table
+from graft.reporting._samples import card
+from graft.reporting._words import Words, count, missing
 from graft.showing.expense import CORE, GPU, IDLE
 from graft.types import Json
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graft.report._chinese_codes import CODES
+from graft.reporting._chinese_codes import CODES
 
 WORDS = {
     # the page
@@ -259,6 +259,8 @@ WORDS = {
     "growth.says.trunk": "更大的模型比更多数据更有希望。",
     "growth.says.both": "更多数据和更大的模型都有望带来增益。",
     "growth.says.neither": "更多数据和更大的模型都看不到超出噪声的增益。",
+    "growth.says.only_data": "更多数据有望带来增益。",
+    "growth.says.no_data": "更多数据看不到超出噪声的增益。",
     "growth.caption": "廉价头的{metric}随训练样本数的变化、拟合曲线（误差 = a + b n^-c）以及样本加倍时的预期。",
     "growth.alt": "{n} 个样本时 {first}，{m} 个时 {last}，加倍时预期 {doubled}。",
     "growth.mark": "加倍",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graft.console import duration
-from graft.report import plots
-from graft.report._facts import Facts
-from graft.report._parts import Plot, Table, plot
-from graft.report._verdict import baseline, control, rate, score
-from graft.report._words import Words, amount, count, missing
+from graft.reporting import plots
+from graft.reporting._facts import Facts
+from graft.reporting._parts import Plot, Table, plot
+from graft.reporting._verdict import baseline, control, rate, score
+from graft.reporting._words import Words, amount, count, missing
 from graft.types import Json
 
 

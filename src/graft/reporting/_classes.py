@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from graft.intervals import wilson
-from graft.report import plots_of_classes
-from graft.report._facts import Facts
-from graft.report._parts import Album, Plot, Table, plot
-from graft.report._words import Words, amount, count, missing, share
+from graft.reporting import plots_of_classes
+from graft.reporting._facts import Facts
+from graft.reporting._parts import Album, Plot, Table, plot
+from graft.reporting._words import Words, amount, count, missing, share
 from graft.types import Json
 
 FEW, FIRST = 20, 20  # classes of a matrix that can be read; rows of a long table before the rest is folded away

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from graft.console import RATES, Figure, figure
-from graft.report import _chinese, _english
-from graft.report._told import TOLD
+from graft.reporting import _chinese, _english
+from graft.reporting._told import TOLD
 
 LANGUAGES = {"en": _english.WORDS, "zh": _chinese.WORDS}
 _TAGS = {"en": "en", "zh": "zh-Hans"}

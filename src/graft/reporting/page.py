@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from graft.errors import UsageError
 from graft.pages import check_language
-from graft.report import _classes, _findings, _samples, _scores, _sureness, _verdict
-from graft.report._facts import Facts, read
-from graft.report._parts import Album
-from graft.report._words import Words, count
+from graft.reporting import _classes, _findings, _samples, _scores, _sureness, _verdict
+from graft.reporting._facts import Facts, read
+from graft.reporting._parts import Album
+from graft.reporting._words import Words, count
 from graft.store import replacing
 from graft.types import Json
 

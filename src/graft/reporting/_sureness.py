@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from graft.report import plots, plots_of_classes
-from graft.report._facts import Facts
-from graft.report._parts import Plot, Table, plot
-from graft.report._words import Words, amount, count, missing, share
+from graft.reporting import plots, plots_of_classes
+from graft.reporting._facts import Facts
+from graft.reporting._parts import Plot, Table, plot
+from graft.reporting._words import Words, amount, count, missing, share
 from graft.types import Json
 
 

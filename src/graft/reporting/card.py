@@ -14,9 +14,9 @@ from typing import Any
 
 from graft import bare
 from graft.console import Figure, figure
-from graft.report import _card_text as sections
-from graft.report._facts import Facts, read
-from graft.report._markdown import text
+from graft.reporting import _card_text as sections
+from graft.reporting._facts import Facts, read
+from graft.reporting._markdown import text
 from graft.spec import parse
 from graft.store import read_json, replacing
 from graft.types import Json
