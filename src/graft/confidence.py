@@ -90,8 +90,9 @@ def measured(trust: Trust, raw: Predictions, targets: Tensor, far: Tensor | None
     """On labelled samples that neither weights nor trust have seen, -1 where there is no label: {"temperature",
     "made_on", "samples", "notes", "ece": {"before": Metric, "after": Metric}, "brier": {...}, "reliability": [{"low",
     "high", "count", "confidence", "accuracy", "accuracy_low", "accuracy_high", "before": {...} or None}], "sets":
-    {"lac"|"aps"|"class": {"stated", "coverage": Metric, "size": mean size, "singletons": share}}, "unlike":
-    {"threshold", "stated": 0.05, "flagged": Metric}, left out where there is no bank}. {} without a label."""
+    {"lac"|"aps"|"class": {"stated", "coverage": Metric, "least": what so few held-out samples let expect, "size": mean
+    size, "singletons": share}}, "unlike": {"threshold", "stated": 0.05, "flagged": Metric}, left out where there is no
+    bank}. {} without a label."""
     kept = torch.nonzero(targets.cpu() >= 0)[:, 0]
     if not len(kept):
         return {}
@@ -127,7 +128,8 @@ def _kept_promise(trust: Trust, values: Tensor, truth: Array, digests: Sequence[
     asked = Sets()
     found = np.concatenate(list(trust.sets(values, digests, asked.coverage, method)))
     sizes = found.sum(1)
-    return {"stated": asked.coverage, "coverage": _json(conformal.covered(found, truth)),
+    least = conformal.expected(len(trust.held), len(truth), asked.coverage)
+    return {"stated": asked.coverage, "coverage": _json(conformal.covered(found, truth)), "least": least,
             "size": float(sizes.mean()), "singletons": float((sizes == 1).mean())}  # fmt: skip
 
 

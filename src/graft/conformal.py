@@ -79,6 +79,18 @@ def least(coverage: float) -> int:
     return math.ceil(coverage / (1 - coverage) - 1e-9)
 
 
+def expected(held: int, samples: int, coverage: float) -> float:
+    """The least coverage of new `samples` that a threshold of so many held-out ones lets expect, 39 times of 40: few
+    held-out samples may have been easy ones. The coverage of a threshold is Beta distributed (Vovk 2012), what is seen
+    of it on new samples beta-binomial; for each class by itself this is an approximation."""
+    from scipy.stats import betabinom  # half a second, that only a measured run takes
+
+    rank = math.ceil((held + 1) * coverage - 1e-9)
+    if not samples or rank > held:
+        return 0.0 if not samples else 1.0
+    return float(betabinom.ppf(0.025, samples, rank, held + 1 - rank)) / samples
+
+
 def with_top(found: Flags, probabilities: ArrayLike) -> Flags:
     """Sets that are never empty: the most probable class is added, which can only raise the coverage."""
     made = found.copy()

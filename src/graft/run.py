@@ -8,6 +8,7 @@ issues.json          findings about the data           metrics.jsonl       every
 result.json          the figures                       sealed.json         each opening of the test part
 chosen.json          the recipe that auto came to      ladder.json         its rungs and the verdict
 trials.jsonl         every trial of auto: way, fold, each sample
+out_of_fold.safetensors  what the way that auto chose says of samples that it was not fitted to
 trust.json           temperature and thresholds         trust.safetensors  held-out probabilities, training features
 shown.json           what the report shows of the data  report.html        the report
 README.md            the model card

@@ -188,3 +188,12 @@ def test_each_class_is_covered_by_its_own_threshold() -> None:
 def test_lac_is_smaller_and_aps_is_fairer() -> None:
     held, asked = drawn(4000), drawn(4000, seed=1)
     assert made(held, asked).sum() < made(held, asked, method="aps").sum()
+
+
+def test_few_held_out_samples_promise_less() -> None:
+    """Against drawing: thresholds of 30 held-out scores, and what 200 new ones then show."""
+    rng = np.random.default_rng(0)
+    seen = [(rng.random(200) <= conformal.quantile(rng.random(30), 0.9)).mean() for _ in range(4000)]
+    assert conformal.expected(30, 200, 0.9) == pytest.approx(np.quantile(seen, 0.025), abs=0.015)
+    assert conformal.expected(30, 200, 0.9) < conformal.expected(3000, 200, 0.9) < 0.9
+    assert conformal.expected(5, 200, 0.9) == 1.0  # every set holds all classes

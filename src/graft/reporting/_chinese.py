@@ -216,6 +216,7 @@ WORDS = {
     "sets.caption": "应包含真实类别的集合",
     "holds.yes": "是，在噪声之内",
     "holds.more": "是，且更高",
+    "holds.few": "留出样本很少，只能保证 {least} 以上",
     "holds.no": "否",
     "unlike.lead": "{flagged} 的样本被标为“不像训练数据”；阈值按 {stated} 设定。",
     "unlike.other": "在 {n} 个不属于任何类别的样本中，{flagged} 被标出（AUROC {auroc}）。",

@@ -224,6 +224,7 @@ WORDS = {
     "sets.caption": "Sets of classes that are to hold the truth",
     "holds.yes": "yes, within noise",
     "holds.more": "yes, and more",
+    "holds.few": "as far as so few held-out samples can promise: {least} or more",
     "holds.no": "no",
     "unlike.lead": "{flagged} of the samples are flagged as unlike the training data; the threshold was set for "
     "{stated}.",

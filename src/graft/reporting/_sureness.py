@@ -56,8 +56,10 @@ def _held(one: Json, w: Words) -> str:
     coverage = one.get("coverage") or {}
     if missing(coverage.get("low")) or missing(one.get("stated")):
         return "–"
-    return w("holds.yes" if coverage["low"] <= one["stated"] <= coverage["high"] else
-             "holds.more" if coverage["low"] > one["stated"] else "holds.no")  # fmt: skip
+    if coverage["high"] >= one["stated"]:
+        return w("holds.yes" if coverage["low"] <= one["stated"] else "holds.more")
+    few = not missing(one.get("least")) and coverage["value"] >= one["least"]
+    return w("holds.few", least=share(one["least"], 0)) if few else w("holds.no")
 
 
 def _unlike(found: Json, w: Words) -> str:
