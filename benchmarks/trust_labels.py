@@ -98,7 +98,8 @@ def measure(data: Path, quick: bool = False) -> list[dict[str, Any]]:
 
 def _rows(source: Source, data: Path, seeds: int) -> Iterator[dict[str, Any]]:
     dataset, pooled, trunk = features(source, data)
-    about = {"what": source.name, "known": source.known, "trunk": trunk, "samples": len(dataset), "classes": len(dataset.classes)}
+    about = {"what": source.name, "known": source.known, "trunk": trunk, "samples": len(dataset),
+             "classes": len(dataset.classes)}  # fmt: skip
     held = Seen(dataset, pooled).held_out
     assert held is not None, "there are classes enough"
     asis = suspects(held)
