@@ -281,7 +281,6 @@ def evaluate(
     sureness = trust.evaluated(sure, predictions, looked, targets) if sure else {}
     if sure and strange:
         sureness |= trust.told_apart(sure, predictions, looked, *_predictions(loaded, strange, device)[::2])
-    predictions = sure.calibrated(predictions) if sure else predictions
     scores, report = loaded.task.measure(predictions, targets), loaded.task.report(predictions, targets)
     divided = {"groups": groups.by_group(loaded.task, predictions, targets, found)} if found else {}
     if "test" in known:  # only now: what fails before shows nobody anything

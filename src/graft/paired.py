@@ -81,7 +81,8 @@ def _halves(dataset: Dataset, targets: Rows, groups: Rows, share: float, seed: i
     if given.any():
         train, test = np.flatnonzero(~given), np.flatnonzero(given)
     else:
-        train, test = _folds(targets, groups, min(20, max(2, round(1 / share))), seed_of("valid", seed))[0]
+        parts = max(2, min(20, round(1 / share), len(np.unique(groups)) // 2))  # two groups at least: one for each half
+        train, test = _folds(targets, groups, parts, seed_of("valid", seed))[0]
     _require_groups(groups[test], f"the validation part of {dataset.name}")
     half = _folds(targets[test], groups[test], 2, seed_of("half", seed))[0][1]
     report = np.zeros(len(test), bool)

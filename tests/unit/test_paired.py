@@ -169,6 +169,15 @@ def test_from_small_on_there_is_one_part_with_two_halves() -> None:
     assert flat([fold]) == flat(folds(pool(labels), 0.2, 0)) != flat(folds(pool(labels), 0.2, 1))
 
 
+@pytest.mark.parametrize("count", [4, 5, 6, 11])
+def test_few_groups_are_enough_for_two_halves(count: int) -> None:
+    groups = [f"speaker {i % count}" for i in range(SMALL)]
+    fold = folds(pool(["ab"[i // count % 2] for i in range(SMALL)], groups), 0.15, 0)[0]
+    train, test = ({groups[i] for i in rows} for rows in (fold.train, fold.test))
+    halves = ({groups[i] for i in fold.test[half]} for half in (fold.report, ~fold.report))
+    assert not train & test and not set.intersection(*halves)
+
+
 def test_halves_divide_no_group() -> None:
     groups = [f"person {i // 10}" for i in range(SMALL)]
     (fold,) = folds(pool(["a", "b"] * (SMALL // 2), groups), 0.2, 0)
