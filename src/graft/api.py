@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft import build, run, seen, zoo
-from graft.claims import claim
+from graft.claims import claim, page_place
 from graft.console import Console
 from graft.data._audit import unreadable
 from graft.data._sniff import with_columns
@@ -382,7 +382,8 @@ def report(
     from graft.reporting import page
 
     check_language(language)
-    made = page.write(Path(folder), language=language, price=price, watts=watts, out=Path(out) if out else None)
+    place = page_place(out, Path(folder)) if out and (Path(folder) / "recipe.json").is_file() else None
+    made = page.write(Path(folder), language=language, price=price, watts=watts, out=place)
     return {"run": str(folder), "report": str(made)}
 
 

@@ -1,4 +1,5 @@
-"""Which folder a new run may take: never one that holds anything else, nor one among the user's own data."""
+"""What may be written where: a run never into a folder that holds anything else, nothing among the user's own data, and
+no file over one that Graft has not made."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from graft.recipe import make as make_recipe
 from graft.store import read_json
 
 OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
+OUR_PAGE = b'<meta name="generator" content="Graft">'
 
 
 def claim(recipe: Recipe, out: str | None, resume: bool) -> Path:
@@ -37,3 +39,19 @@ def _check_out(recipe: Recipe, out: str | None) -> None:
         raise UsageError(f"the run would be written into the data, {data}", "choose an --out outside of it")
     if out and folder.is_dir() and any(folder.iterdir()) and not any((folder / n).exists() for n in OURS):
         raise UsageError(f"{out} holds files that are no run", "choose another --out")
+
+
+def page_place(out: str, folder: Path) -> Path:
+    """Where a report of the run in `folder` goes. Raises UsageError for another kind of file, a place in the data, a
+    folder that is not there, and for a file that is no report of ours."""
+    path, hint = Path(out).expanduser(), "name another place: --out report.html"
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out} is no name for a page", hint)
+    data = Path(without_options(make_recipe(read_json(folder / "recipe.json")).data)).expanduser()
+    if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"{out} would lie among the data in {data}, which Graft never writes", hint)
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
+    if path.is_symlink() or (path.exists() and not (path.is_file() and OUR_PAGE in path.read_bytes()[:2000])):
+        raise UsageError(f"{out} is there already, and is no report of Graft", hint)
+    return path

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # types needs torch, and `graft --help` does not
 
 Json = dict[str, Any]
 EVERY, MOST_ISSUES = 10.0, 5  # seconds between two lines of progress where there is no terminal; lines of findings
+GRAVE = ("leak", "shortcut", "conflicting-labels", "class-not-in-train", "class-lost-in-train", "group-straddles",
+         "conflicting-near-copies", "lying-header")  # fmt: skip
 FEW_GROUPS = 5  # in the test part, below which its interval says little of other groups
 RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece", "exact",
          "subset", "wer", "cer", "word_accuracy")  # fmt: skip
@@ -125,7 +127,7 @@ class Console:
         kinds: dict[str, list[Issue]] = {}
         for issue in issues:
             kinds.setdefault(issue.code, []).append(issue)
-        order = sorted(kinds.values(), key=lambda group: list(_COLOURS).index(_worst(group)))
+        order = sorted(kinds.values(), key=_urgency)
         shown = order if everything or len(order) <= MOST_ISSUES else order[: MOST_ISSUES - 1]
         for group in shown:
             self.row(_worst(group), _finding(group), _COLOURS[_worst(group)])
@@ -337,6 +339,11 @@ def _classes(classes: tuple[str, ...], counts: Counter[str]) -> str:
 
 def _worst(group: list[Issue]) -> str:
     return min((issue.severity for issue in group), key=list(_COLOURS).index)
+
+
+def _urgency(group: list[Issue]) -> tuple[int, int]:
+    """By severity, and first of all what makes a score mean little."""
+    return list(_COLOURS).index(_worst(group)), GRAVE.index(group[0].code) if group[0].code in GRAVE else len(GRAVE)
 
 
 def _finding(group: list[Issue]) -> str:

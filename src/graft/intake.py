@@ -121,8 +121,10 @@ def _uncut(backbone: Backbone) -> str:
 
 
 def for_prediction(data: str, loaded: run.Loaded) -> Dataset:
-    """Every sample, without labels, audited. Raises DataError for samples of which the run says nothing."""
-    return _seen_as_learned(_corpus(open_data(data)), loaded)
+    """Every sample, without labels and parts, audited. Raises DataError for samples of which the run says nothing."""
+    opened = _corpus(open_data(data))
+    samples = tuple(replace(sample, split=None) for sample in opened.samples)
+    return _seen_as_learned(opened.replace(samples=samples), loaded)
 
 
 def for_evaluation(data: str, loaded: run.Loaded) -> Dataset:

@@ -110,6 +110,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
             what = f"cannot make {path}: {os.strerror(error.errno).lower()}"
             raise UsageError(what, "choose another folder with --out") from error
+        if error.errno == errno.ENOENT and Path(str(error.filename)).parent == path.parent:  # as in /proc
+            raise UsageError(f"cannot make {path}", "choose another folder with --out") from error
         raise
 
 

@@ -187,7 +187,8 @@ def _unknown(text: str) -> Spec:
     try:
         registry.find("reader", found.name)
     except UsageError as error:
-        raise UsageError(f"'{text}' is neither a file, a folder nor a reader", error.hint) from None
+        what = f"there is no file or folder '{text}', nor a reader of that name"
+        raise UsageError(what, error.hint) from None
     return found
 
 
