@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from graft.errors import DataError, GraftError
 from graft.features import Feed
 from graft.types import Dataset, Sample, UnreadableSample
 
-BLOCK, PATIENCE = 500, 20.0  # training samples at a time; seconds that they are looked for, of many that are not cached
+BLOCK, PATIENCE = 500, 20.0  # training samples at a time; seconds that they may take to be found, and again to be run
 LOCAL = ("digits",)  # readers without a path that fetch nothing: to be explained a run needs no network
 
 
@@ -39,27 +40,37 @@ class Known(NamedTuple):
 
 def known_to(loaded: run.Loaded, feed: Feed, own: str) -> Known:
     """The training part, found by content in the run's splits; as much as there is time for. The sample itself is
-    left out."""
+    left out.
+
+    Of a run that lists no samples, as one from the hub, no file is opened: its author has written the path.
+    """
+    digests = {line["sha256"] for line in run.splits(loaded.folder) if line["split"] not in ("valid", "test")}
+    if not digests:
+        return _none("a run from the hub does not list its samples")
     name = without_options(loaded.recipe.data)
     try:
         if not exists(name) and name not in LOCAL:
             raise DataError(f"there is no {name}")
         opened = open_data(loaded.recipe.data)
     except GraftError:
-        return Known(None, None, f"no training samples are shown: {name} is not where it was")
-    digests = {line["sha256"] for line in run.splits(loaded.folder) if line["split"] not in ("valid", "test")}
-    found = [one for one in (_with_digest(sample, opened) for sample in opened.samples) if one.digest in digests]
-    kept = sorted((one for one in found if one.digest != own), key=lambda one: one.digest)
+        return _none(f"{name} is not where it was")
+    read = _read(opened)
+    kept = sorted((one for one in read if one.digest in digests - {own}), key=lambda one: one.digest)
+    if not kept and len(read) < len(opened):
+        return _none(f"none was among the {len(read):,} of {len(opened):,} samples that there was time to read")
     if not kept:
-        return Known(
-            None, None, f"no training samples are shown: those in {name} are others than the run was fitted to"
-        )
+        return _none(f"those in {name} are others than the run was fitted to")
     whole, none = opened.replace(samples=tuple(kept)), torch.zeros(len(kept))
     bank = _features(Feed(whole, loaded.model.backbone, device=feed.device, needs=feed.needs, targets=none,
                           engine=feed.engine, cache=Cache.default()))  # fmt: skip
+    there = len(kept) if len(read) == len(opened) else max(len(kept), len(digests - {own}))
     notes = ["the file itself is a training sample"] * (own in digests)
-    notes += [f"among {len(bank):,} of {len(kept):,} training samples"] * (len(bank) < len(kept))
+    notes += [f"among {len(bank):,} of {there:,} training samples"] * (len(bank) < there)
     return Known(whole.replace(samples=tuple(kept[: len(bank)])), bank, ", ".join(notes))
+
+
+def _none(why: str) -> Known:
+    return Known(None, None, f"no training samples are shown: {why}")
 
 
 def _features(feed: Feed) -> Tensor:
@@ -70,6 +81,16 @@ def _features(feed: Feed) -> Tensor:
         if time.monotonic() - began > PATIENCE:
             break
     return torch.cat(made)
+
+
+def _read(dataset: Dataset) -> list[Sample]:
+    """Samples with their digests, in an order that does not depend on their names, until there is no more time."""
+    read, began = list[Sample](), time.monotonic()
+    for sample in random.Random(0).sample(dataset.samples, len(dataset)):  # noqa: S311  # no secret
+        if time.monotonic() - began > PATIENCE:
+            break
+        read.append(_with_digest(sample, dataset))
+    return read
 
 
 def _with_digest(sample: Sample, dataset: Dataset) -> Sample:

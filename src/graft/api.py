@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft import build, run, seen, zoo
+from graft import build, pages, run, seen, zoo
 from graft.claims import claim, page_place
 from graft.console import Console
 from graft.data._audit import unreadable
@@ -53,8 +53,8 @@ def fit(
     """Adapt a pretrained model to labelled data; returns the run's result, which is also in its result.json.
 
     `text`, `label` and `pair` name columns, as data.csv(text='body') does. `options` are the fields of Recipe. With
-    `resume`, the run in `out` is started, continued, or said to be done. `report`: whether report.html and the model
-    card are made, in `language` (en or zh).
+    `resume`, the run in `out` is started, continued, or said to be done; "made" then lists those of report.html and
+    README.md that were missing. `report`: whether these are made, the report in `language` (en or zh).
     Raises UsageError, DataError, MissingExtra, ResourceError, IntegrityError, Interrupted.
     """
     from graft.job import Job
@@ -64,12 +64,22 @@ def fit(
     plan(asked)
     folder = claim(asked, out, resume)
     if resume and (folder / "result.json").exists():
-        return {**read_json(folder / "result.json"), "already_done": True}
+        return _done(folder, report, language, console or Console(quiet=True))
     try:
         with run.locked(folder):
             return Job(asked, folder, console or Console(quiet=True), controls, report, language).go()
     finally:
         run.drop_if_empty(folder)
+
+
+def _done(folder: Path, report: bool, language: str, console: Console) -> Json:
+    """The result of a finished run; what was killed after it was written gets its report and its model card now."""
+    made: list[str] = []
+    if report and pages.missing(folder):
+        with run.locked(folder):
+            made = pages.make(folder, None, language, console)
+            run.drop_if_empty(folder)
+    return {**read_json(folder / "result.json"), "already_done": True, **({"made": made} if made else {})}
 
 
 def rank(
@@ -374,17 +384,21 @@ def report(
     watts: float | None = None,
     out: str | None = None,
 ) -> Json:
-    """Write the report of a finished run anew: {"run", "report": path}.
+    """Write the report of a finished run anew: {"run", "report": path}, and "card": path of the model card if there was
+    none and the report is not written elsewhere (`out`).
 
     `language`: en or zh; `price` of an hour of this machine, in any currency; `watts` that it draws, else an estimate.
     Raises UsageError, DataError.
     """
-    from graft.reporting import page
+    from graft import hub
+    from graft.reporting import card, page
 
     check_language(language)
+    hub.refuse(folder, "has no report: what it would show stays with whoever made the run", "graft report RUN")
     place = page_place(out, Path(folder)) if out and (Path(folder) / "recipe.json").is_file() else None
     made = page.write(Path(folder), language=language, price=price, watts=watts, out=place)
-    return {"run": str(folder), "report": str(made)}
+    lacks = out is None and not (Path(folder) / card.NAME).exists()
+    return {"run": str(folder), "report": str(made), **({"card": str(card.write(Path(folder)))} if lacks else {})}
 
 
 def push(folder: str | Path, name: str, *, dry_run: bool = False, private: bool = False) -> Json:

@@ -14,9 +14,7 @@ from graft.spec import Spec, parse
 from graft.types import Json
 
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:~[\w-]*|\.{1,2})?/(?:[^\s/'\",()]+/)+|\b[A-Za-z]:\\(?:[^\s\\'\",()]+\\)+")
-_FILE = re.compile(
-    r"\S+\.(?:png|jpe?g|webp|gif|bmp|tiff?|wav|flac|mp3|ogg|m4a|txt|csv|tsv|jsonl?|parquet|conll|iob2?|bio2?)\b", re.I
-)
+_WHOLE = re.compile(r"[/~.\\]|[A-Za-z]:[\\/]")  # how a path begins that is no spec
 
 
 def data(asked: str) -> str:
@@ -40,7 +38,7 @@ def _trunk(asked: str) -> str:
         return run.parse_name(asked)
     target = found.target
     if target is not None and (found.name in ("local", "trained", "vectors") or is_path(target)):
-        target = PurePath(target.replace("\\", "/")).name
+        target = _last(target)
     return str(Spec(found.name, target, options(found.options)))
 
 
@@ -51,13 +49,38 @@ def is_path(name: str) -> bool:
 
 def options(given: Mapping[str, Any]) -> Json:
     """Values that are paths by their last part alone."""
-    return {key: PurePath(value.replace("\\", "/")).name if isinstance(value, str) and is_path(value) else value
-            for key, value in given.items()}  # fmt: skip
+    return {key: value_of(value) for key, value in given.items()}
+
+
+def value_of(value: Any) -> Any:
+    """A field of a recipe, or a value in its options: every path in it by its last part, all else as it is."""
+    if isinstance(value, str):
+        return _said(value)
+    if isinstance(value, list | tuple):
+        return type(value)(value_of(one) for one in value)
+    return {key: value_of(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _said(text: str) -> str:
+    """A path, or a spec that may have one as its target or in its options: ctc(dictionary='/me/x.txt')."""
+    if _WHOLE.match(text):
+        return _last(text)
+    try:
+        found = parse(text)
+    except GraftError:
+        return _last(text) if is_path(text) else text
+    bare = Spec(found.name, found.target and value_of(found.target), options(found.options))
+    return text if bare == found else str(bare)
+
+
+def _last(path: str) -> str:
+    return PurePath(path.replace("\\", "/")).name or path
 
 
 def recipe(record: Json) -> Json:
     """The content of recipe.json."""
-    return {**record, "data": data(record["data"]), "backbone": backbone(record["backbone"])}
+    kept = {key: value_of(value) for key, value in record.items()}
+    return {**kept, "data": data(record["data"]), "backbone": backbone(record["backbone"])}
 
 
 def source(record: Json) -> Json:
@@ -73,11 +96,3 @@ def sentence(text: str, known: Iterable[str] = ()) -> str:
         bare = backbone(name) if ":" in name.partition("(")[0] else data(name)
         text = text.replace(name, bare)
     return _FOLDERS.sub("", text)
-
-
-def finding(text: str, keys: Iterable[str]) -> str:
-    """A finding about data in which no sample and no file is named."""
-    named = {name for key in keys for name in (key, PurePath(key).name)}
-    for name in sorted(named, key=len, reverse=True):
-        text = text.replace(name, "...") if len(name) > 2 else text
-    return _FILE.sub("a file", _FOLDERS.sub("", text))

@@ -1,5 +1,8 @@
 """`graft check`: everything that can be said of data before a model is made of them; and the part of it that is so
-cheap that `fit` says it, too."""
+cheap that `fit` says it, too.
+
+It looks at labels of the test part, too: whether they are wrong, and what leaks are worth. Nothing is chosen by them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,10 @@ from graft.checks._seen import Leaking, Seen
 from graft.console import Console, duration
 from graft.data._audit import require_classes
 from graft.errors import DataError, GraftError, Interrupted, MissingExtra
-from graft.intervals import paired_bootstrap, wilson
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.spec import parse
-from graft.types import Dataset, Issue, Json, Metric, Recipe
+from graft.types import Dataset, Issue, Json, Recipe
 
 SEVERITIES = ("error", "warning", "note")
 PLAIN = "linear_probe"  # a strategy with a validation part
@@ -59,6 +61,7 @@ def check(data: str, *, backbone: str, seed: int, test: float, valid: float, sea
     issues = _ranked([*issues, *dataset.issues, *more, *_checked(seen), *_not_of(dataset)])
     fixed = cleaning.fix(data, whole, issues, place, sealed) if place else None
     _sum_up(console, issues, time.monotonic() - began)
+    _say_of_test(console, seen)
     return {
         "data": data,
         "samples": len(whole),
@@ -131,11 +134,8 @@ def _leaked(dataset: Dataset, whole: Dataset) -> Dataset:
 
 def _scores(found: Leaking) -> Json:
     """Accuracies of the probe on one test part, and their paired difference."""
-    given, clean = (wilson(float(right.sum()), len(right)) for right in (found.given, found.clean))
-    figures: dict[str, Metric] = {"with": given, "without": clean,
-                                  "difference": paired_bootstrap(found.given, found.clean)}  # fmt: skip
     return {"metric": "accuracy", "test": len(found.given), "leaks": found.copies,
-            **{name: metric._asdict() for name, metric in figures.items()}}  # fmt: skip
+            **{name: metric._asdict() for name, metric in found.scores.items()}}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------ what is said
@@ -159,6 +159,11 @@ def _sum_up(console: Console, issues: Sequence[Issue], seconds: float) -> None:
     console.row(
         "checked", f"{', '.join(found) or 'nothing found'} in {duration(seconds)}; no file of yours was written"
     )
+
+
+def _say_of_test(console: Console, seen: Seen) -> None:
+    if seen.features is not None and any(sample.split == "test" for sample in seen.dataset.samples):
+        console.row("test part", "its labels were looked at, too; nothing is chosen by them")
 
 
 def table(result: Json) -> list[str]:

@@ -27,7 +27,7 @@ REMOVE, LOOK = "remove", "look at"
 WHY = {"leak": "a copy of it stands in the test or validation part",
        "conflicting-labels": "its copies have another label: keep one, with the right label"}  # fmt: skip
 NOT_OF_SAMPLES = ("near-copies", "cut-texts", "partly-heard", "names-straddle", "group-straddles", "unlabelled")
-RANK = {"test": 0, "valid": 1}  # the copy that is kept: that of the sealed part
+RANK = {"test": 1, "valid": 2}  # the copy that is kept: that of the sealed part, or else of these
 
 
 class Place(NamedTuple):
@@ -67,7 +67,7 @@ def fix(data: str, dataset: Dataset, issues: Sequence[Issue], to: Place, sealed:
 
     `dataset` is audited and not split. Raises ResourceError where there is no room, DataError where a file changed.
     """
-    rows = list(changes(dataset, issues))
+    rows = list(changes(dataset, issues, sealed))
     dropped = {row.file for row in rows if row.action == REMOVE}
     kept = dataset.where(lambda sample: sample.key not in dropped)
     command = None
@@ -75,7 +75,7 @@ def fix(data: str, dataset: Dataset, issues: Sequence[Issue], to: Place, sealed:
         to.list.parent.mkdir(parents=True, exist_ok=True)
     if to.folder is not None:
         made, options = _write(data, kept, to.folder)
-        command = f"graft fit {shlex.quote(with_columns(made, **options))}" + (f" --sealed {sealed}" if sealed else "")
+        command = shlex.join(["graft", "fit", with_columns(made, **options), *(["--sealed", sealed] if sealed else [])])
     cells.write(to.list, ("file", "action", "why", "suggested label"), rows)
     return {"folder": str(to.folder) if to.folder else None, "list": str(to.list), "kept": len(kept),
             "removed": len(dropped), "look_at": len(rows) - len(dropped), "command": command}  # fmt: skip
@@ -107,14 +107,14 @@ def told(fixed: Json) -> list[str]:
 # ------------------------------------------------------------------------------------------------------- what to change
 
 
-def changes(dataset: Dataset, issues: Sequence[Issue]) -> Iterator[Change]:
+def changes(dataset: Dataset, issues: Sequence[Issue], sealed: str | None = None) -> Iterator[Change]:
     """One for each file: those to remove, then those to look at, in the order of the issues."""
     removed: dict[str, str] = {}
     for issue in issues:
         if issue.code in ("unreadable", *WHY):
             why = WHY.get(issue.code) or f"unreadable: {issue.what.removeprefix(LEFT_OUT)}"
             removed |= {key: detail or why for key, detail in _each(issue) if key not in removed}
-    removed |= _copies(dataset, issues, removed)
+    removed |= _copies(dataset, issues, removed, sealed)
     yield from (Change(key, REMOVE, why) for key, why in removed.items())
     yield from _to_look_at(dataset, issues, removed)
 
@@ -141,15 +141,16 @@ def _suggested(detail: str, given: object) -> str:
     return re.split(r" \(\d+ %\)", detail.removeprefix(f"given {given}, looks like "))[0]
 
 
-def _copies(dataset: Dataset, issues: Sequence[Issue], removed: Collection[str]) -> dict[str, str]:
-    """{key: why} of all exact copies but one: the one in the test part, else in valid, else the first."""
+def _copies(dataset: Dataset, issues: Sequence[Issue], removed: Collection[str],
+            sealed: str | None) -> dict[str, str]:  # fmt: skip
+    """{key: why} of all exact copies but one: the one in the sealed part, else in test, in valid, else the first."""
     keys = {key for issue in issues if issue.code == "exact-copies" for key in issue.keys}
     alike: dict[bytes, list[Sample]] = defaultdict(list)
     for sample in dataset.samples:
         if sample.key in keys and sample.key not in removed:
             alike[_recopy.content(dataset, sample)].append(sample)
-    found: dict[str, str] = {}
+    found, rank = dict[str, str](), RANK | ({sealed: 0} if sealed else {})
     for samples in alike.values():
-        first, *others = sorted(samples, key=lambda sample: RANK.get(sample.split or "", 2))
+        first, *others = sorted(samples, key=lambda sample: rank.get(sample.split or "", 3))
         found |= {sample.key: f"a copy of {first.key}" for sample in others}
     return found

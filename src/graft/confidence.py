@@ -13,6 +13,7 @@ from torch import Tensor
 
 from graft import calibration, conformal, novelty
 from graft.conformal import Flags
+from graft.intervals import clopper_pearson
 from graft.novelty import Array, Bank, Familiar
 from graft.types import Json, Metric, Predictions
 
@@ -35,17 +36,16 @@ class Trust:
 
     temperature: float
     made_on: str  # "validation part", "out of fold"
-    held: Tensor  # (n, C) probabilities of held-out samples, not yet scaled
+    lac: Tensor  # (n,) scores of the classes that held-out samples have, of scaled probabilities; as float64
+    aps: Tensor  # (n,) the same of the other method; their draws are of a generator, and follow no contents
     targets: Tensor  # (n,) their classes
-    draws: Tensor  # (n,) what conformal.draws gives for their contents
     bank: Bank | None = None  # training features; None where nothing can be said of unlikeness
     familiar: Familiar | None = None  # of held-out samples, wherever there is a bank
     notes: tuple[str, ...] = ()  # what too few samples did not allow
 
     def calibrated(self, predictions: Predictions) -> Predictions:
-        """Probabilities (N, C) after temperature scaling; the labels stay what they are."""
-        parts = [self._scaled(part) for part in predictions.values.split(BLOCK)]
-        return Predictions(torch.cat(parts) if parts else predictions.values, predictions.labels)
+        """Probabilities (N, C) after temperature scaling; the most probable class stays what it is."""
+        return Predictions(tempered(predictions.values, self.temperature), predictions.labels)
 
     def distances(self, features: Tensor) -> Tensor | None:
         """(N,) how far (N, D) pooled features are from the bank; None without one."""
@@ -59,8 +59,8 @@ class Trust:
 
     def sets(self, calibrated: Tensor, digests: Sequence[str], coverage: float, method: str) -> Iterator[Flags]:
         """Which classes are in the set of each sample, (B, C) block by block; the most probable one always is."""
-        held = self._scaled(self.held).numpy()
-        limits = conformal.thresholds(held, self.targets.numpy(), self.draws.numpy(), coverage, method)
+        own = self.aps if method == "aps" else self.lac
+        limits = conformal.limits(own.numpy(), self.targets.numpy(), calibrated.shape[1], coverage, method)
         for start in range(0, len(calibrated), BLOCK):
             values = calibrated[start : start + BLOCK].numpy()
             drawn = conformal.draws(digests[start : start + BLOCK])
@@ -70,7 +70,7 @@ class Trust:
         """Of each of N raw predictions {"probability", "set": [class, ...] the most probable first, "unlike": bool,
         "unlikeness": 0..1 or None}. `far` are their `distances`, `digests` the hashes of their contents."""
         values = self.calibrated(predictions).values
-        top, names = predictions.values.argmax(1), predictions.labels
+        top, names = predictions.values.max(1).indices, predictions.labels
         strange = self.unlikeness(values, far)
         sure = values.gather(1, top[:, None])[:, 0].tolist() if len(values) else []
         inside = chain.from_iterable(self.sets(values, digests, asked.coverage, asked.method))
@@ -80,10 +80,35 @@ class Trust:
         return [{"probability": p, "set": names_in, "unlike": flag, "unlikeness": one}
                 for p, names_in, flag, one in zip(sure, kept, flagged, degree, strict=True)]  # fmt: skip
 
-    def _scaled(self, probabilities: Tensor) -> Tensor:
-        """In float32, on either side of a threshold alike."""
-        values = probabilities.float().cpu()
-        return values if self.temperature == 1 else (values.clamp(min=TINY).log() / self.temperature).softmax(1)
+
+def tempered(probabilities: Tensor, temperature: float) -> Tensor:
+    """(N, C) after division of logarithms by T, in float32: on either side of a threshold alike. The most probable
+    class stays what it is: near ties would else change places by rounding."""
+    if temperature == 1:
+        return probabilities.float().cpu()
+    made = torch.empty(probabilities.shape)
+    for start in range(0, len(made), BLOCK):
+        values = probabilities[start : start + BLOCK].float().cpu()
+        made[start : start + BLOCK] = _topped((values.clamp(min=TINY).log() / temperature).softmax(1), values)
+    return made
+
+
+def _topped(made: Tensor, given: Tensor) -> Tensor:
+    top, place = made.amax(1), given.max(1).indices
+    tied = ((made == top[:, None]).sum(1) > 1) | (made.argmax(1) != place)
+    made[tied, place[tied]] = torch.nextafter(top[tied], torch.ones(1))
+    return made
+
+
+def true_scores(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """`lac` and `aps` (n,) of scaled probabilities (n, C) of held-out samples with classes (n,)."""
+    uniform, truth = np.random.default_rng(0).random(len(targets)), targets.numpy()
+    found = {"lac": np.empty(len(truth)), "aps": np.empty(len(truth))}
+    for start in range(0, len(truth), BLOCK):
+        few = slice(start, start + BLOCK)
+        for method, own in found.items():
+            own[few] = conformal.true_scores(probabilities[few].numpy(), truth[few], uniform[few], method)
+    return torch.from_numpy(found["lac"]), torch.from_numpy(found["aps"])
 
 
 def measured(trust: Trust, raw: Predictions, targets: Tensor, far: Tensor | None, digests: Sequence[str]) -> Json:
@@ -96,7 +121,8 @@ def measured(trust: Trust, raw: Predictions, targets: Tensor, far: Tensor | None
     kept = torch.nonzero(targets.cpu() >= 0)[:, 0]
     if not len(kept):
         return {}
-    truth, before = targets.cpu()[kept].numpy(), raw.values[kept].float().cpu()
+    truth, before = targets.cpu()[kept].numpy(), raw.values.float().cpu()
+    before = before if len(kept) == len(before) else before[kept]  # large ones are not copied for nothing
     after = trust.calibrated(Predictions(before, raw.labels)).values
     pair = {"before": before.numpy(), "after": after.numpy()}
     names = [digests[i] for i in kept.tolist()]
@@ -120,23 +146,24 @@ def told_apart(ours: Array, theirs: Array) -> Json:
     """Of the unlikeness of familiar samples (N,) and of strange ones (M,): how well it tells them apart."""
     flags = novelty.flagged(theirs)
     return {"samples": len(theirs), "auroc": _json(novelty.auroc(ours, theirs)),
-            "flagged": _json(conformal.clopper_pearson(int(flags.sum()), len(flags)))}  # fmt: skip
+            "flagged": _json(clopper_pearson(int(flags.sum()), len(flags)))}  # fmt: skip
 
 
 def _kept_promise(trust: Trust, values: Tensor, truth: Array, digests: Sequence[str], method: str) -> Json:
     """The coverage that was seen beside the stated one, at 90 %."""
-    asked = Sets()
-    found = np.concatenate(list(trust.sets(values, digests, asked.coverage, method)))
-    sizes = found.sum(1)
-    least = conformal.expected(len(trust.held), len(truth), asked.coverage)
-    return {"stated": asked.coverage, "coverage": _json(conformal.covered(found, truth)), "least": least,
+    asked, sizes, held = Sets(), np.empty(0, np.int64), 0
+    for found in trust.sets(values, digests, asked.coverage, method):
+        held += int(found[np.arange(len(found)), truth[len(sizes) : len(sizes) + len(found)]].sum())
+        sizes = np.concatenate([sizes, found.sum(1)])
+    least = conformal.expected(len(trust.targets), len(truth), asked.coverage)
+    return {"stated": asked.coverage, "coverage": _json(clopper_pearson(held, len(truth))), "least": least,
             "size": float(sizes.mean()), "singletons": float((sizes == 1).mean())}  # fmt: skip
 
 
 def _flagged(unlikeness: Array) -> Json:
     flags = novelty.flagged(unlikeness)
     return {"threshold": 1 - novelty.STATED, "stated": novelty.STATED,
-            "flagged": _json(conformal.clopper_pearson(int(flags.sum()), len(flags)))}  # fmt: skip
+            "flagged": _json(clopper_pearson(int(flags.sum()), len(flags)))}  # fmt: skip
 
 
 def _names(values: Array, found: Flags, names: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graft.errors import UsageError, did_you_mean
+from graft.intervals import clopper_pearson
 from graft.types import Metric
 
 Array = NDArray[np.float64]
@@ -40,12 +41,25 @@ def thresholds(
     """(C,) up to which score a class is in a set, from M held-out samples' probabilities (M, C), classes (M,) and, for
     aps, `draws` (M,). One number for all classes, but for the method "class"; infinite where there are too few samples
     to promise so much: the class is then in every set. Raises UsageError for another method or no coverage."""
+    own = true_scores(held, targets, uniform, method)
+    return limits(own, targets, np.asarray(held).shape[1], coverage, method)
+
+
+def true_scores(held: ArrayLike, targets: ArrayLike, uniform: ArrayLike, method: str) -> Array:
+    """(M,) the scores of the classes that M held-out samples have: all that thresholds are made of."""
+    truth = np.asarray(targets).astype(np.int64)
+    return np.asarray(scores(held, uniform, method)[np.arange(len(truth)), truth])
+
+
+def limits(own: ArrayLike, targets: ArrayLike, classes: int, coverage: float, method: str) -> Array:
+    """(C,) `thresholds`, from `true_scores` (M,) and classes (M,). Raises UsageError like it."""
     check(coverage, method)
-    known, truth = scores(held, uniform, method), np.asarray(targets).astype(np.int64)
-    own = known[np.arange(len(truth)), truth]
-    if method == "class":
-        return np.array([quantile(own[truth == label], coverage) for label in range(known.shape[1])])
-    return np.full(known.shape[1], quantile(own, coverage))
+    values, truth = np.asarray(own, np.float64), np.asarray(targets).astype(np.int64)
+    if method != "class":
+        return np.full(classes, quantile(values, coverage))
+    order = np.argsort(truth, kind="stable")
+    starts = np.searchsorted(truth[order], np.arange(1, classes))
+    return np.array([quantile(part, coverage) for part in np.split(values[order], starts)])
 
 
 def sets(probabilities: ArrayLike, uniform: ArrayLike, limits: ArrayLike, method: str = "lac") -> Flags:
@@ -102,21 +116,6 @@ def covered(found: Flags, targets: ArrayLike) -> Metric:
     """The share of N sets (N, C) that hold the class (N,), with Clopper and Pearson's interval."""
     truth = np.asarray(targets).astype(np.int64)
     return clopper_pearson(int(found[np.arange(len(truth)), truth].sum()), len(truth))
-
-
-def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Metric:
-    """The rate with the exact interval of the binomial distribution (Clopper & Pearson 1934), which never covers less
-    than `level`; without samples, 0 with the interval [0, 1]."""
-    from scipy.special import betaincinv
-
-    if not 0 <= successes <= n:
-        raise UsageError(f"{successes} successes of {n} is not a rate", "give 0 <= successes <= n")
-    if n == 0:
-        return Metric(0.0, 0.0, 1.0, "no samples")
-    tail = (1 - level) / 2
-    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
-    return Metric(successes / n, low, high, "clopper-pearson")
 
 
 def check(coverage: float, method: str) -> None:

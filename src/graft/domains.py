@@ -31,6 +31,8 @@ def source_of(loaded: run.Loaded) -> Dataset | None:
     if (loaded.folder / ABOUT).exists():
         about = read_json(loaded.folder / ABOUT)
         lines, data = lines[-about["samples"] :], about["data"]
+    if not lines:  # a run from the hub: what its recipe names is nothing of ours
+        return None
     try:
         opened = open_data(data)
     except GraftError:

@@ -43,8 +43,9 @@ _PATH = re.compile(r"\S+\.(txt|md|csv|tsv|json|jsonl|html?)|[~.]{0,2}/\S+", re.I
 def explain(folder: Path, file: str, *, method: str, target: str | None, out: str | None, device: str,
             console: Console) -> Json:  # fmt: skip
     """{"run", "file", "label", "probability", "target", "target_probability", "method", "picture": path, "regions" or
-    "words": the strongest, "alike": nearest training samples, "notes"}. Weights are in -1..1. A region has a "box"
-    (left, top, right, bottom) in pixels of the upright picture, or of a sound "seconds" and "hertz".
+    "words": the strongest, "scale": what a weight of 1 is worth, "alike": nearest training samples, "notes"}. Weights
+    are in -1..1. A region has a "box" (left, top, right, bottom) in pixels of the upright picture, or of a sound
+    "seconds" and "hertz".
 
     Raises UsageError, DataError, MissingExtra.
     """
@@ -126,6 +127,8 @@ def _class(target: str, classes: tuple[str, ...]) -> int:
 def _opened(file: str, loaded: run.Loaded) -> Dataset:
     """The one sample. Raises UsageError for what the run is not for, DataError for what is missing or unreadable."""
     modality = loaded.model.backbone.info.modality
+    if not file.strip():
+        raise DataError("the text is empty", "give a text, or a file")
     kind = "image" if is_image(file) else "audio" if is_sound(file) else "text"
     there = exists(file)
     if there and Path(file).expanduser().is_dir():
@@ -204,7 +207,9 @@ def _tell(console: Console, result: Json) -> None:
     probability = f" {result['probability']:.4f}" if isinstance(result["probability"], float) else ""
     console.row("says", f"{result['label']}{probability}")
     words = ", ".join(f"{one['word']} {one['weight']:+.2f}" for one in result.get("words", [])[:5])
-    console.row("why", f"{result['target']}, by {result['method']}{': ' * bool(words)}{words}")
+    scale = result.get("scale")
+    unit = f" (1 is {scale['worth']:.2g} in {scale['unit']})" if scale else ""
+    console.row("why", f"{result['target']}, by {result['method']}{unit}{': ' * bool(words)}{words}")
     for one in result["alike"]:
         console.row("like", f"{one['label']} {one['similarity']:.2f}  {one['key']}")
     for note in result["notes"]:

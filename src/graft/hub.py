@@ -26,7 +26,7 @@ ALWAYS = {"model.safetensors": "the weights", "backbone.json": "the architecture
           "recipe.json": "what was asked, the data by their bare name",
           "data.json": "counts and the fingerprint of the data"}  # fmt: skip
 SOMETIMES = {run.CHOSEN: "the recipe that auto came to", "trust.json": "temperature and thresholds",
-             "trust.safetensors": "held-out probabilities, features of training samples",
+             "trust.safetensors": "scores of held-out samples, features of training samples",
              run.TRANSCRIPTS: "the training transcripts, which the decoder counts words in"}  # fmt: skip
 OURS = {**ALWAYS, **SOMETIMES}
 WORDS = {**OURS, MANIFEST: "sha256 of the files above", CARD: "the model card"}
@@ -47,15 +47,18 @@ def push(folder: Path, name: str, *, dry_run: bool = False, private: bool = Fals
     that is not finished or damaged; ResourceError without a network.
     """
     _check_name(name)
-    if str(folder).startswith(PREFIX):
-        raise UsageError(
-            f"{folder} is on the hub already", f"give a folder that `graft fit` made: graft push RUN {name}"
-        )
+    refuse(folder, "is on the hub already", f"graft push RUN {name}")
     run.verify(folder)
     files = _files(folder, name)
     listed = [{"name": one, **_facts(content), "holds": WORDS[one]} for one, content in files.items()]
     url = None if dry_run else _upload(name, files, private)
     return {"repository": name, "files": listed, "pushed": not dry_run, "url": url}
+
+
+def refuse(folder: str | Path, why: str, command: str) -> None:
+    """Raises UsageError for "hub:user/name", of verbs that need all that `graft fit` has left."""
+    if str(folder).startswith(PREFIX):
+        raise UsageError(f"{folder} {why}", f"give a folder that `graft fit` made: {command}")
 
 
 def told(result: Json) -> list[str]:

@@ -2,6 +2,7 @@
 
 `wilson`: a proportion of n independent samples (Wilson 1927). It stays inside [0, 1] and keeps a width at 0 and 1,
 where the textbook's normal interval collapses.
+`clopper_pearson`: the same by the exact binomial distribution, for promises that must hold: it is never too narrow.
 `bootstrap_*`: percentile intervals over resampled samples (Efron 1979), seeded, so a report repeats to the digit. They
 know only what was seen: where every sample gave the same value they have no width.
 """
@@ -50,6 +51,21 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Metric:
     low = 0.0 if successes == 0 else min(centre - half, rate)
     high = 1.0 if successes == n else max(centre + half, rate)
     return Metric(rate, low, high, "wilson")
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Metric:
+    """The rate with the exact interval of the binomial distribution (Clopper & Pearson 1934), which never covers less
+    than `level`; without samples, 0 with the interval [0, 1]."""
+    from scipy.special import betaincinv
+
+    if not 0 <= successes <= n:
+        raise UsageError(f"{successes} successes of {n} is not a rate", "give 0 <= successes <= n")
+    if n == 0:
+        return Metric(0.0, 0.0, 1.0, "no samples")
+    tail = (1 - _level(level)) / 2
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+    return Metric(successes / n, low, high, "clopper-pearson")
 
 
 def bootstrap_mean(values: ArrayLike, samples: int = 1000, seed: int = 0, level: float = 0.95) -> Metric:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 
-from graft import build, intake, pages, run, tables, trust, zoo
+from graft import build, held_out, intake, pages, run, tables, trust, zoo
 from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
@@ -21,7 +21,7 @@ from graft.errors import DataError, IntegrityError, UsageError
 from graft.features import Feed
 from graft.freeze import FEW
 from graft.ladder import Ladder
-from graft.paired import folds
+from graft.paired import bootstrapped, folds
 from graft.phase import Tell
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
@@ -117,7 +117,7 @@ class Job:
         parts = folds(pool, recipe.valid or 0.15, recipe.seed)
         if recipe.batchnorm == "auto" and len(parts[0].train) < FEW <= len(pool):
             recipe = replace(recipe, batchnorm="train")  # one mode for all: what is measured is what is delivered
-        trials = Trials(recipe, pool, parts, self.folder)
+        trials = Trials(recipe, pool, parts, self.folder, keep_said=True)
         clock.began -= min(sum(trials.seconds.values()), 0.8 * clock.budget)  # what an interrupted run has spent
         trunks = zoo.trunks(recipe.backbone, pool.modality, pool.kind)
         for text in trunks:
@@ -126,7 +126,7 @@ class Job:
         ladder = Ladder(Contest(trials, clock, self.console), trunks, recipe.epsilon / 100)
         way = ladder.climb()
         self.recipe = way.recipe(recipe)
-        trust.keep_out_of_fold(self.folder, trials, way)
+        held_out.keep(self.folder, trials, way)
         self.chosen = {"verdict": verdict(ladder), "rungs": [rung.json() for rung in ladder.rungs],
                        "budget": clock.budget, "seconds": round(time.monotonic() - self.began, 2)}  # fmt: skip
         write_json(self.folder / "ladder.json", self.chosen)
@@ -200,7 +200,7 @@ class Job:
         train, valid, test = feeds
         still = min((result.boundary for result in results), default=0)  # what never moved is not run again
         validated = predict(model, task, valid, still) if len(valid) else None
-        learned = trust.learn(self.folder, model, task, train, valid, validated)
+        learned = trust.learn(self.folder, model, task, train, valid, validated, still)
         run.save_model(self.folder, model)
         self._prove(model, task, valid if len(valid) else train)
         scores: Scores = {}
@@ -210,22 +210,23 @@ class Job:
         if validated is not None:
             scores, report = task.measure(validated, valid.targets), task.report(validated, valid.targets)
         if len(test):
-            said, asked = predict(model, task, test, still), test
+            (said, looked), asked = trust.looked(learned, model, task, test, still), test
             run.open_sealed(self.folder, "final evaluation of fit")
             tested, report = task.measure(said, test.targets), task.report(said, test.targets)
         truth = asked.targets
-        baselines = {name: task.measure(said, truth) for name, said in compared.items()}
+        baselines = {name: task.measure(theirs, truth) for name, theirs in compared.items()}
         shown = {name: figure for name, figure in (tested or scores).items() if name in HEADLINES}
         self.console.scores(shown, "sealed test" if tested else "valid")
         for name, figures in baselines.items():
             self.console.scores({task.metric: figures[task.metric]}, name)
         result = {**self.chosen, **self._result(dataset, scores, tested, baselines)} | {
+            "over_baselines": {name: self._over(task, said, theirs, truth) for name, theirs in compared.items()},
             "phases": [dict(r.__dict__) for r in results],
             "report": report,
             "issues": [issue.json() for issue in dataset.issues],
         }
         if learned and said and tested:
-            result["confidence"] = trust.measured(learned, said, test.targets, *trust.of_feed(learned, model, test))
+            result["confidence"] = trust.evaluated(learned, said, looked, test.targets)
             self.console.sure({**result["confidence"], "sets": {"lac": result["confidence"]["sets"]["lac"]}})
         write_json(self.folder / "result.json", result)
         self.console.say(f"saved         {self.folder} (read back, same predictions)")
@@ -234,6 +235,11 @@ class Job:
             tell = lambda: show(self.folder, model, task, train, asked, sure, result, self.console)  # noqa: E731
             pages.make(self.folder, tell, self.language, self.console)
         return result
+
+    def _over(self, task: Task, said: Predictions | None, theirs: Predictions, truth: Any) -> Json:
+        """How much better than a baseline on the same samples: in pairs, as two intervals that overlap say little."""
+        assert said is not None, "baselines are of the scored samples"
+        return bootstrapped((task.each(said, truth) - task.each(theirs, truth)).numpy())._asdict()
 
     def _result(self, dataset: Dataset, valid: Scores, test: Scores, compared: dict[str, Scores]) -> Json:
         parts = run.counts(dataset)["splits"]

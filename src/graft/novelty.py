@@ -28,6 +28,7 @@ STATED = 0.05  # the share of familiar samples that are flagged
 ROWS, WIDTH, CELLS = 2000, 384, 600_000  # of a bank: features, their dimensions, and cells of its projection
 FEWEST, MOST = 3, 50  # neighbours; a quarter of the bank's rows of a class, as more would be of other classes
 TOGETHER = 4096  # samples whose distances to the bank are held at once
+FOLDS = 10  # of groups
 
 
 @final
@@ -68,18 +69,30 @@ def bank(features: ArrayLike, classes: int) -> Bank:
     return Bank(rows, centre, int(np.clip(len(x) // (4 * classes), FEWEST, MOST)), axes)
 
 
-def distances(known: Bank, features: ArrayLike, own: ArrayLike | None = None) -> Array:
-    """(N,) distance of each sample of (N, D) features to its k-th nearest row of the bank, in 0..2.
-
-    `own` (N,) is the row of the bank that a sample is itself, or -1: it is not counted among its neighbours.
-    """
+def distances(known: Bank, features: ArrayLike) -> Array:
+    """(N,) distance of each sample of (N, D) features to its k-th nearest row of the bank, in 0..2."""
     x = np.asarray(features, np.float32)
-    place = np.full(len(x), -1) if own is None else np.asarray(own)
     near = known.rows.astype(np.float32).T
     axes = None if known.axes is None else known.axes.astype(np.float32)
-    blocks = range(0, len(x), TOGETHER)
-    found = [_kth(known, x[i : i + TOGETHER], place[i : i + TOGETHER], near, axes) for i in blocks]
+    found = [_kth(known, x[start : start + TOGETHER], near, axes) for start in range(0, len(x), TOGETHER)]
     return np.concatenate(found) if found else np.empty(0)
+
+
+def apart(features: ArrayLike, groups: ArrayLike, asked: ArrayLike, their: ArrayLike, classes: int) -> Array:
+    """(N,) distance of each of `asked` (N, D), whose groups are `their` (N,), to a bank of those of `features` (M, D)
+    that are of other groups (M,), as a sample of a new group would find it. 2 where nothing is left.
+
+    The groups are divided into folds, and each fold has a bank of the others, with their centre and their k. To skip
+    rows of one bank is not enough: its centre knows the group, and with few groups the samples lie too far from it.
+    """
+    x, y, own, others = (np.asarray(a) for a in (features, asked, groups, their))
+    names, found = np.unique(np.concatenate([own, others])), np.full(len(y), 2.0)
+    fold = np.random.default_rng(0).permutation(len(names)) % FOLDS
+    of_bank, place = (fold[np.searchsorted(names, part)] for part in (own, others))
+    for number in np.unique(place):
+        if (of_bank != number).any():
+            found[place == number] = distances(bank(x[of_bank != number], classes), y[place == number])
+    return found
 
 
 def p_values(familiar: ArrayLike, found: ArrayLike) -> Array:
@@ -92,7 +105,9 @@ def p_values(familiar: ArrayLike, found: ArrayLike) -> Array:
 @final
 @dataclass(frozen=True, eq=False)
 class Familiar:
-    """Distances (M,) and maximum probabilities (M,) of the same M samples, which the model was not fitted to."""
+    """Distances (M,) and maximum probabilities (M,) of the same M samples: the probabilities as models gave them that
+    were not fitted to these samples, the distances to banks of other groups. Out of fold the trunk that measures
+    the distances has been fitted to the samples, where it moved at all: they are then too small for new ones."""
 
     far: Array
     sure: Array
@@ -138,14 +153,10 @@ def _bound(value: float, end: float, m: int, n: int, z: float = 1.959964) -> flo
     return inside
 
 
-def _kth(known: Bank, x: Block, own: Rows, near: Block, axes: Block | None) -> Array:
+def _kth(known: Bank, x: Block, near: Block, axes: Block | None) -> Array:
     unit = _unit(x - known.centre)
     alike = (unit if axes is None else unit @ axes) @ near
-    itself = np.flatnonzero(own >= 0)
-    alike[itself, own[itself]] = -np.inf
-    k = min(known.neighbours, alike.shape[1] - (1 if len(itself) else 0))
-    if k < 1:
-        return np.full(len(x), 2.0)
+    k = min(known.neighbours, alike.shape[1])
     return np.sqrt(np.clip(2 - 2 * np.partition(alike, -k, axis=1)[:, -k].astype(np.float64), 0, None))
 
 

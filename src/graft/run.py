@@ -9,7 +9,7 @@ result.json          the figures                       sealed.json         each 
 chosen.json          the recipe that auto came to      ladder.json         its rungs and the verdict
 trials.jsonl         every trial of auto: way, fold, each sample
 out_of_fold.safetensors  what the way that auto chose says of samples that it was not fitted to
-trust.json           temperature and thresholds         trust.safetensors  held-out probabilities, training features
+trust.json           temperature and thresholds         trust.safetensors  scores of held-out samples, training features
 shown.json           what the report shows of the data  report.html        the report
 README.md            the model card
 manifest.json        sha256 of the files above that a prediction depends on
@@ -98,7 +98,6 @@ def newest_folder(data: str) -> Path | None:
 def drop_if_empty(folder: Path) -> None:
     """Leave nothing behind when a run ended before it began."""
     with suppress(OSError):
-        (folder / LOCK).unlink(missing_ok=True)
         folder.rmdir()
         folder.parent.rmdir()  # runs/, when this was to be the first
 
@@ -133,7 +132,10 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)  # by its holder alone: another process that was refused leaves it
 
 
 def parse_name(data: str) -> str:

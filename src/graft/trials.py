@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft import build, parts, registry, run
+from graft import build, held_out, parts, registry, run
 from graft.cache import Cache
+from graft.checkpoint import load_tensors, save_tensors
 from graft.console import Console
 from graft.device import permutation, pick, seeded
 from graft.engine import Engine
@@ -35,13 +36,14 @@ from graft.paired import REPEATS, Array, Fold, Hits
 from graft.phase import Tell
 from graft.scoring import BATCH, predict
 from graft.spec import parse
+from graft.store import replacing
 from graft.train import Loop
 from graft.types import Backbone, Dataset, Features, Flow, Json, Model, Predictions, Recipe, Task
 
+PROBED = 256 << 20  # bytes of what probes have said
 PASSES, SCRATCH_PASSES = 8_000, 30_000  # samples that a network should see, however few there are
 OWN = ("backbone", "strategy", "features")  # fields of a recipe that a way says itself
 NO_MATTER = ("data", "valid", "test", "sealed", "budget", "epsilon", "device")  # kept by content and folds, or no fact
-HELD = 300_000  # probabilities of a way that are kept of samples that it was not fitted to: 1.2 MB
 Abort = Callable[[float], bool]  # seconds spent on this fold -> whether to give it up
 
 
@@ -97,15 +99,18 @@ class Trials:
     Raises DataError where what is kept is of other samples, folds or weights, or of another recipe.
     """
 
-    def __init__(self, recipe: Recipe, pool: Dataset, folds: tuple[Fold, ...], folder: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, pool: Dataset, folds: tuple[Fold, ...], folder: Path | None = None, *,
+                 keep_said: bool = False) -> None:  # fmt: skip
+        """`keep_said`: what trained ways say of test rows stays in the folder, for `held_out`."""
         self.recipe, self.pool, self.folds, self.folder = recipe, pool, folds, folder
+        self.said = folder / held_out.SAID if folder and keep_said and pool.kind == "class" else None
         self.task = build.task_for(recipe, pool)
         self.targets = self.task.targets(pool)
         self.device = pick(recipe.device)
         self.trunks: dict[str, Trunk] = {}
         self.hits: dict[Way, Hits] = {}
         self.seconds: dict[Way, float] = {}
-        self.said: dict[Way, dict[int, Tensor]] = {}  # of classes, what trained ways say of `held` samples
+        self._probed: dict[tuple[Way, int], Tensor] = {}  # what probes said of held-out rows
         self._tasks: dict[int, Task] = {}
         self._weights: dict[str, str] = {}  # the hashes of the trunks whose outcomes are kept
         self._load()
@@ -197,6 +202,7 @@ class Trials:
         began, trained = time.monotonic(), None
         if build.is_probe(way.strategy):
             probabilities = self._probe(way, fold)
+            self._keep_probed(way, fold, probabilities)
         else:
             trained = self.train(way, fold, abort)
             probabilities = self.predict(trained, way, fold)
@@ -248,31 +254,53 @@ class Trials:
 
     # -------------------------------------------------------------------------------- what was said of held-out samples
 
-    def held_out(self, way: Way) -> tuple[Tensor, Tensor]:
-        """Rows (n,) of the pool, each at most once, and the probabilities (n, C) that a way gives them without having
-        been fitted to them: at most HELD numbers. A probe is fitted again; of a trained way it is what was kept when it
-        was measured, and where nothing was, as after an interruption, it is trained on the first fold."""
-        known = self.said.get(way, {})
-        if build.is_probe(way.strategy):
-            known = {k: self._probe(way, k)[self.held(k)] for k in self._once()}
-        elif not known:
-            known = {0: self.predict(self.train(way, 0), way, 0)[self.held(0)]}
-        rows = [torch.from_numpy(self.folds[k].test)[self.held(k)] for k in known]
-        return torch.cat(rows), torch.cat([said.float().cpu() for said in known.values()])
+    def held_out(self, way: Way) -> tuple[Tensor, Tensor, int] | None:
+        """Rows (n,) of the pool, each at most once, the probabilities (n, C) that a way gives them without having been
+        fitted to them, and how many such rows there were: at most `held_out.room` are kept. A probe that an interrupted
+        run has measured is fitted again, to features that are there; of a trained way it is what was written when it
+        was measured. None where nothing was, as by an older version: to train it again is not in the budget."""
+        known = {k: self._by_probe(way, k) if build.is_probe(way.strategy) else self._recalled(way, k)
+                 for k in self._once()}  # fmt: skip
+        kept = {k: said for k, said in known.items() if said is not None}
+        if not kept:
+            return None
+        rows = [torch.from_numpy(self.folds[k].test)[self.held(k)] for k in kept]
+        return torch.cat(rows), torch.cat([*kept.values()]).float().cpu(), sum(len(self.folds[k].test) for k in kept)
 
     def held(self, fold: int) -> Tensor:
         """Which of a fold's test rows are kept, (n,) in ascending order: all, unless the classes are too many."""
         count = len(self.folds[fold].test)
-        most = max(1, HELD // (len(self._once()) * max(1, len(self.pool.classes))))
+        most = max(1, held_out.room(len(self.pool.classes)) // len(self._once()))
         return permutation(count, self.recipe.seed, "held", fold)[:most].sort().values
 
     def _once(self) -> range:
         """The folds of the first repeat, whose test parts share no sample."""
         return range(max(1, len(self.folds) // REPEATS))
 
+    def _keep_probed(self, way: Way, fold: int, probabilities: Tensor) -> None:
+        """In memory, as long as it is little: a probe may take a minute to fit again."""
+        kept = sum(one.nbytes for one in self._probed.values())
+        if self.pool.kind == "class" and fold in self._once() and kept + probabilities.nbytes < PROBED:
+            self._probed[way, fold] = probabilities[self.held(fold)]
+
+    def _by_probe(self, way: Way, fold: int) -> Tensor:
+        found = self._probed.get((way, fold))
+        return self._probe(way, fold)[self.held(fold)] if found is None else found
+
     def _remember(self, way: Way, fold: int, probabilities: Tensor) -> None:
-        if self.pool.kind == "class" and fold in self._once():
-            self.said.setdefault(way, {})[fold] = probabilities[self.held(fold)]
+        """On the disk at once: an interrupted run goes on without it in memory."""
+        if self.said is None or fold not in self._once():
+            return
+        self.said.mkdir(exist_ok=True)
+        with replacing(self.said / self._named(way, fold)) as temporary:
+            save_tensors(temporary, {"probabilities": probabilities[self.held(fold)].float()})
+
+    def _recalled(self, way: Way, fold: int) -> Tensor | None:
+        path = self.said / self._named(way, fold) if self.said and fold in self.hits.get(way, {}) else None
+        return load_tensors(path)["probabilities"] if path and path.exists() else None
+
+    def _named(self, way: Way, fold: int) -> str:
+        return f"{_hash(asdict(way))[:16]}-{fold}.safetensors"
 
     def constant(self) -> Way | None:
         """What says the same of every sample, such as the most frequent class, as a way; None: the task has none."""

@@ -120,6 +120,28 @@ def test_it_is_less_biased_than_the_plain_one_and_its_interval_holds_the_truth()
     assert held >= 34
 
 
+@pytest.mark.parametrize(("samples", "error"), [(1500, 0.03), (1500, 0.05), (3000, 0.04), (1500, 0.0)])
+def test_the_interval_errs_on_neither_side(samples: int, error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 data sets: of 95 % intervals 5 miss at most, with probability 0.95 or more, and few flatter."""
+    monkeypatch.setattr(cal, "DRAWS", 150)
+    above = below = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sure = rng.uniform(0.55, 0.95, samples)
+        found = cal.ece(np.stack([sure, 1 - sure], 1), rng.random(samples) >= sure - error, seed=seed)
+        above, below = above + (error > found.high), below + (error < found.low - 1e-9)
+    assert above <= 3 and above + below <= 5
+
+
+def test_single_precision_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, truth = logits(500)
+    single = softmax(scores).astype(np.float32)
+    whole = cal.brier(single.astype(np.float64), truth)
+    monkeypatch.setattr(cal, "BLOCK", 7)
+    assert cal.brier(single, truth) == pytest.approx(whole)
+    assert cal.ece(single, truth) == cal.ece(single.astype(np.float64), truth)
+
+
 def test_perfect_probabilities_are_not_called_wrong() -> None:
     held = 0
     for seed in range(20):

@@ -16,6 +16,7 @@ import graft
 from conftest import draw_flowers
 from graft.errors import DataError
 from graft.reporting import card as cards
+from graft.reporting._english_codes import CODES
 from graft.reporting._markdown import code, table, text
 from graft.reporting.card import base_model, card, licence
 
@@ -100,13 +101,48 @@ def test_what_a_run_knows_is_said(tmp_path: Path) -> None:
     said = ["`daisy`, `rose`", "transfer helps", "opened once", "| accuracy | 90.0 % [80.0, 95.0] |", "40.0 %",
             "majority (baseline)", "1.31", "`lac`", "1.20 classes", "`rose` (10)", "fingerprint", "cd" * 32,
             "1 min 3 s", "seed 3", "graft predict hub:someone/flowers DATA",
-            'graft.predict("hub:someone/flowers", "DATA")', "(2 samples)", "40 train, 40 test"]  # fmt: skip
+            'graft.predict("hub:someone/flowers", "DATA")',
+            "warning: Test samples that have copies in training (2)", "40 train, 40 test"]  # fmt: skip
     assert [words for words in said if words.lower() not in made.lower()] == []
 
 
 def test_no_path_and_no_sample_is_named(tmp_path: Path) -> None:
     made = card(write(tmp_path / "run", ["daisy", "rose"]), "someone/flowers")
     assert "/home" not in made and str(tmp_path) not in made and ".png" not in made and "b/7" not in made
+
+
+POISON = ["charite_mueller", "patient1000", "/home/mueller/x", "ward7.png", "Frau Huber"]
+
+
+def test_of_a_finding_its_title_and_its_number_alone(tmp_path: Path) -> None:
+    """Sentences of findings name folders, groups and files; of no code, known or not, is a word of them in the card."""
+    titles = {key.removeprefix("issue."): title for key, title in CODES.items() if key.startswith("issue.")}
+    assert len(titles) > 60
+    codes = [*titles, "a-code-of-tomorrow", "Frau Huber"]
+    for start in range(0, len(codes), 12):
+        issues = [{"code": code, "severity": ("error", "warning", "note", "patient1000")[i % 4], "count": 1007 + i,
+                   "what": " ".join(POISON), "hint": POISON[0], "keys": POISON, "details": POISON}
+                  for i, code in enumerate(codes[start : start + 12])]  # fmt: skip
+        made = card(write(tmp_path / f"run{start}", ["daisy", "rose"], issues=issues), "someone/flowers")
+        assert [word for word in POISON if word in made] == []
+        for issue in issues:
+            title = text(titles.get(issue["code"], "Another finding"))
+            assert f"{title} ({issue['count']:,})" in made, issue["code"]
+
+
+def test_words_that_were_taken_for_others_are_no_classes(tmp_path: Path) -> None:
+    """What a recogniser confuses are words that somebody has said."""
+    report = {"samples": 20, "most_confused": [{"actual": "huber", "predicted": "gruber", "count": 3}]}
+    made = card(write(tmp_path / "run", ["daisy", "rose"], report=report))
+    assert "huber" not in made and "gruber" not in made
+
+
+@pytest.mark.parametrize("value, said", [(0.84, True), (0.8, False)])
+def test_what_few_held_out_samples_promise(value: float, said: bool, tmp_path: Path) -> None:
+    rate = {"value": value, "low": 0.7, "high": 0.88, "method": ""}
+    found = {**confidence(), "sets": {"lac": {"stated": 0.9, "coverage": rate, "least": 0.82, "size": 1.2}}}
+    made = card(write(tmp_path / "run", ["daisy", "rose"], confidence=found))
+    assert ("so few held-out samples promise no more than 82 %" in made) == said
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:

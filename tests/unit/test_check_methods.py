@@ -220,6 +220,7 @@ def test_planted_label_errors_are_ranked_first_and_counted(digits, rate):
     assert wrong[held.rows[first]].mean() >= 0.8
     (issue,) = found("label_errors", seen)
     assert issue.severity == "warning" and 0.7 * wrong.sum() < len(issue.keys) < 1.3 * wrong.sum()
+    assert "are probably wrong" in issue.what
     assert issue.details[0].startswith("given c") and "looks like c" in issue.details[0]
 
 
@@ -245,6 +246,29 @@ def test_very_wide_features_are_projected_and_say_the_same(digits):
     wide[:, 78 * np.arange(64)] = x
     seen, wrong = noisy(0.1, wide, y)
     assert roc_auc_score(wrong[seen.held_out.rows], -quality(seen.held_out)) > 0.9
+
+
+def test_with_little_time_whole_folds_are_judged_and_the_same_is_said(digits):
+    x, y = digits
+    wide = np.concatenate([x, np.zeros((len(x), 1000))], 1) @ np.linalg.qr(np.random.default_rng(0).normal(
+        size=(1064, 1064)))[0]  # fmt: skip
+    whole, wrong = noisy(0.1, wide, y)
+    first = replace(whole, seconds=0.0).held_out
+    assert np.array_equal(first.rows, np.flatnonzero(whole.folds(np.arange(len(y))) == 0))
+    every, ample = whole.held_out, replace(whole, seconds=1000.0).held_out
+    assert np.array_equal(ample.rows, every.rows) and np.array_equal(
+        ample.said[np.isin(ample.rows, first.rows)], first.said
+    )
+    assert roc_auc_score(wrong, -quality(ample)) > roc_auc_score(wrong, -quality(every)) - 0.01
+
+
+def test_many_wide_features_are_judged_by_their_components(digits, monkeypatch):
+    asked = []
+    monkeypatch.setattr("graft.checks._seen.components", lambda x, most=512: asked.append(most) or x[:, :64])
+    monkeypatch.setattr("graft.checks._seen.CELLS", 1_000_000)
+    x, y = digits
+    assert noisy(0.1, np.pad(x, ((0, 0), (0, 1000))), y)[0].held_out is not None and asked == [1024]
+    assert noisy(0.1, x, y)[0].held_out is not None and asked == [1024]
 
 
 def test_a_probe_that_only_guesses_says_nothing():

@@ -69,7 +69,8 @@ def test_scores_with_and_without_the_leaks(leaky):
     assert 0 <= scores["without"]["low"] <= scores["without"]["value"] <= scores["with"]["value"] <= 1
     difference = scores["with"]["value"] - scores["without"]["value"]
     assert scores["difference"]["value"] == pytest.approx(difference)
-    assert codes(result)["leak"]["count"] == 20 and "leak-score" in codes(result)
+    leak = codes(result)["leak"]
+    assert leak["count"] == 20 and "graft check DATA" in leak["hint"] and "leak-score" in codes(result)
 
 
 def test_the_split_is_that_of_fit_with_the_same_seed(flowers, tmp_path):
@@ -168,24 +169,24 @@ def test_fit_says_what_costs_little(tmp_path):
     assert "imbalance" in codes(result) and "label-errors" not in codes(result)
 
 
-def test_ten_thousand_samples_take_less_than_a_second():
+def test_a_hundred_thousand_samples_take_less_than_two_seconds():
     import time
 
     import sklearn.tree  # noqa: F401  is loaded by every fit
 
     rng = np.random.default_rng(0)
     about = {"format": "JPEG", "mode": "RGB"}
-    rows = rng.integers(100, 900, (10_000, 3)).tolist()
+    rows = rng.integers(100, 900, (100_000, 3)).tolist()
     samples = tuple(
         Sample(
-            f"c{i % 50}/{w}_{h}.jpg", None, f"c{i % 50}", "train", about={**about, "width": w, "height": h, "bytes": b}
+            f"c{i % 50}/img_{i}.jpg", None, f"c{i % 50}", "train", about={**about, "width": w, "height": h, "bytes": b}
         )
         for i, (w, h, b) in enumerate(rows)
     )
     made = Dataset("many", "image", samples, tuple(sorted({s.label for s in samples})), lambda s: None, lambda s: b"")
     began = time.process_time()
     quick(made)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 2
 
 
 def test_a_corpus_has_nothing_to_be_told_apart(tmp_path):

@@ -14,6 +14,7 @@ from graft import api, cleaning
 from graft.data._audit import audit
 from graft.data._sniff import open_data
 from graft.errors import DataError, UsageError
+from graft.types import Dataset, Sample, Text
 
 
 def tree(root):
@@ -73,6 +74,21 @@ def test_of_copies_that_of_the_test_part_stays(faulty, tmp_path):
     clean = tmp_path / "clean"
     fixed(faulty, clean)
     assert (clean / "test" / "rose" / "2.png").exists() and not (clean / "train" / "rose" / "aaa.png").exists()
+
+
+def test_of_copies_that_of_the_part_that_will_be_sealed_stays(tmp_path):
+    texts = [Sample(f"row {i}", Text("the same words"), "a", part) for i, part in enumerate(("train", "test", "valid"))]
+    made = Dataset("made", "text", tuple(texts), ("a",), lambda s: s.source, lambda s: b"")
+    issue = cleaning.Issue("exact-copies", "note", "copies", tuple(s.key for s in texts))
+    for sealed, kept in (("valid", "row 2"), ("test", "row 1"), (None, "row 1"), ("train", "row 0")):
+        gone = {row.file: row.why for row in cleaning.changes(made, [issue], sealed)}
+        assert gone == {s.key: f"a copy of {kept}" for s in texts if s.key != kept}
+
+
+def test_what_is_said_to_be_sealed_is_quoted(flowers, tmp_path):
+    to = cleaning.Place(tmp_path / "clean", tmp_path / "clean.csv")
+    said = cleaning.fix(str(flowers), audit(open_data(str(flowers))), [], to, "a part; ls")
+    assert said["command"] == f"graft fit {tmp_path}/clean --sealed 'a part; ls'"
 
 
 def test_the_next_command_works(faulty, tmp_path):

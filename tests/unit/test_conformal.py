@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from graft import conformal
@@ -69,13 +68,15 @@ def test_the_top_class_is_added_to_an_empty_set() -> None:
     assert not found[0].any()
 
 
-def test_clopper_pearson_is_scipys_exact_interval() -> None:
-    for hits, n in ((0, 7), (7, 7), (90, 100), (1, 1)):
-        found, exact = conformal.clopper_pearson(hits, n), binomtest(hits, n).proportion_ci(method="exact")
-        assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    assert conformal.clopper_pearson(0, 0)[1:3] == (0.0, 1.0)
-    with pytest.raises(UsageError):
-        conformal.clopper_pearson(3, 2)
+def test_thresholds_need_only_the_scores_of_the_true_classes() -> None:
+    chances, truth, uniform = drawn(300)
+    for method in conformal.METHODS:
+        own = conformal.true_scores(chances, truth, uniform, method)
+        assert own.shape == (300,)
+        whole = conformal.thresholds(chances, truth, uniform, 0.9, method)
+        np.testing.assert_array_equal(conformal.limits(own, truth, 5, 0.9, method), whole)
+    few = conformal.limits(own[truth < 3], truth[truth < 3], 5, 0.9, "class")
+    assert np.isfinite(few[:3]).all() and np.isinf(few[3:]).all()
 
 
 def test_draws_are_uniform_and_belong_to_the_content() -> None:

@@ -128,6 +128,36 @@ def test_too_few_samples_or_groups_are_said() -> None:
         curve.measured(rng.normal(size=(100, 4)), np.arange(100) % 2, np.zeros(100, np.int64), np.arange(100) % 2)
 
 
+def test_many_groups_are_dealt_out_whole_and_evenly() -> None:
+    groups = np.maximum(np.arange(6000) - 100, 0) // 2
+    strata = (groups % 3).astype(np.int64)
+    folds = curve._folds(strata, groups, np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(6000))
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test]) and len(train) + len(test) == 6000
+        assert np.ptp(np.bincount(strata[test])) <= 110
+
+
+def test_float32_says_what_float64_says() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 5, 1200)
+    x = rng.normal(size=(1200, 60)) + 0.4 * rng.normal(size=(5, 60))[y]
+    one, other = (curve.measured(x.astype(kind), y, np.arange(1200), y).errors for kind in (np.float32, np.float64))
+    assert (one != other).mean() < 0.005
+
+
+def test_weights_of_many_words_are_seen_by_their_components_too() -> None:
+    rng = np.random.default_rng(0)
+    x = np.zeros((300, 5000))
+    x[np.arange(300)[:, None], rng.integers(0, 5000, (300, 30))] = rng.random((300, 30))
+    made, centred = curve.components(x), x - x.mean(0)
+    assert np.allclose(made @ made.T, centred @ centred.T, atol=1e-6 * np.abs(centred @ centred.T).max())
+
+
+def test_the_time_that_it_takes_is_known_before() -> None:
+    assert curve.seconds(500, 512, 10) < 1 < curve.seconds(20_000, 2048, 1000) < 5 < curve.seconds(100_000, 2048, 1000)
+
+
 def test_wide_features_are_seen_by_their_components() -> None:
     x = np.random.default_rng(0).normal(size=(600, 5)) @ np.random.default_rng(1).normal(size=(5, 3000))
     made = curve.components(x)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import random
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from conftest import draw_flowers, draw_sounds
-from graft import api, explaining, registry, run
+from graft import alike, api, explaining, registry, run
 from graft.errors import DataError, MissingExtra, UsageError
 from graft.explainers._fonts import shown
 from graft.explainers._overlay import corners
@@ -155,6 +157,24 @@ def test_training_data_that_are_gone_are_said_and_changed_ones_are_not_shown(hom
     with pytest.raises(UsageError) as caught:
         api.explain(said["run"], str(new), method="neighbours", out="why.png")
     assert caught.value.hint == "--method occlusion"
+
+
+def test_a_large_folder_is_read_for_so_long_and_no_longer(
+    home: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look at this clock takes 5 s."""
+    clock, read = itertools.count(step=5), []
+    hashed = alike._with_digest
+    monkeypatch.setattr("graft.alike.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("graft.alike._with_digest", lambda one, data: read.append(one.key) or hashed(one, data))
+    said = api.explain(home / "image", str(new), method="occlusion", out="why.png")
+    trained = {line["key"] for line in run.splits(home / "image") if line["split"] == "train"}
+    assert len(read) == 4 and {Path(key).parent.name for key in read} != {"daisy"}, "of more than the first class"
+    assert {one["key"] for one in said["alike"]} == trained & set(read)
+    assert said["notes"] == [f"among {len(said['alike'])} of {len(trained)} training samples"]
+    monkeypatch.setattr("graft.alike.PATIENCE", -1)
+    said = api.explain(home / "image", str(new), method="occlusion", out="why.png")
+    assert said["alike"] == [] and "none was among the 0 of 36 samples" in said["notes"][0]
 
 
 # ----------------------------------------------------------------------------------------------------------- mistakes

@@ -7,6 +7,7 @@ import csv
 import fnmatch
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from huggingface_hub import errors
 
 import graft
 from conftest import PITCHES, draw_flowers, tone, write_wav
-from graft import hub, run, store
+from graft import bare, hub, run, store
 from graft.errors import DataError, GraftError, IntegrityError, ResourceError, UsageError
 from test_mistakes import graft as shell
 from test_mistakes import refused
@@ -236,6 +237,38 @@ def test_a_downloaded_run_is_a_trunk(place: Path, there: Hub, tmp_path: Path) ->
     pushed(place / "run", there)
     trunk = f"trained:{hub.folder_of(f'hub:{NAME}')}"
     graft.fit(str(place / "others"), **{**QUICK, "backbone": trunk}, valid=0.25, test=0.25, out=str(tmp_path / "new"))
+
+
+def test_no_field_of_a_recipe_tells_a_path() -> None:
+    asked = {
+        "data": "/home/me/clinic/x.csv(text='body')",
+        "backbone": "google/vit + local:/home/me/w.pth(arch='a')",
+        "task": "ctc(lm='words', dictionary='/home/me/clinic/d.txt')",
+        "strategy": "lp_ft(start='C:\\\\me\\\\s.txt')",
+        "sealed": "~/clinic/part",
+        "head": "mlp(hidden=(1024, 512), dropout=0.5)",
+        "terms": ["l2_sp(alpha=0.01)", "distil(teacher='trained:/home/me/clinic/run')"],
+        "augment": "basic(noise=(5, 30), impulses=('/home/me/clinic/a', 'b'))",
+        **(untouched := {"budget": "10m", "epsilon": 0.3, "patience": None, "class_weights": "balanced"}),
+    }
+    made = bare.recipe(asked)
+    assert made.keys() == asked.keys() and not {"clinic", "me"} & set(re.findall(r"\w+", json.dumps(made)))
+    assert made["task"] == "ctc(lm='words', dictionary='d.txt')" and made["sealed"] == "part"
+    assert made["strategy"] == "lp_ft(start='s.txt')" and "distil(teacher='trained:run')" in made["terms"]
+    assert untouched.items() <= made.items() and made["head"] == asked["head"]
+
+
+def test_a_run_of_somebody_else_opens_no_data_of_mine(
+    place: Path, tmp_path: Path, there: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recipe may name any folder: `explain` would look there for samples that are alike."""
+    files = pushed(place / "run", there)
+    files["recipe.json"] = json.dumps({**json.loads(files["recipe.json"]), "data": str(place / "flowers")}).encode()
+    sealed(files)
+    monkeypatch.setattr("graft.alike.open_data", None)
+    asked = {"method": "occlusion", "out": str(tmp_path / "why.png")}
+    said = graft.explain(f"hub:{NAME}", str(place / "others" / "rose" / "0.png"), **asked)
+    assert said["alike"] == [] and "a run from the hub does not list its samples" in said["notes"][0]
 
 
 # ---------------------------------------------------------------------------------------------------------------- push
@@ -475,9 +508,20 @@ def test_five_mistakes(place: Path, there: Hub, tmp_path: Path) -> None:
     refused(shell("push", place / "others", NAME), 2, "not a run folder")
     refused(shell("push", tmp_path / "begun", NAME), 3, "not finished", "--resume")
     refused(shell("push", f"hub:{NAME}", "someone/copy"), 2, "on the hub already")
+    refused(shell("report", f"hub:{NAME}"), 2, "has no report", "graft report RUN")
     refused(shell("predict", f"hub:{NAME}", place / "others"), 2, NAME, "hf auth login")
     refused(shell("predict", f"hub:{NAME}@..", place / "others"), 2, "no revision")
     assert not there.files
+
+
+def test_the_help_promises_no_more_than_is_so() -> None:
+    said = {verb: re.findall(r"^ *run .*", shell(verb, "--help").out, re.M) for verb in ("report", "push", "predict")}
+    assert ["hub:" in "".join(lines) for lines in said.values()] == [False, False, True] and all(said.values())
+
+
+def test_a_downloaded_folder_has_no_report(place: Path, there: Hub) -> None:
+    pushed(place / "run", there)
+    refused(shell("report", hub.folder_of(f"hub:{NAME}")), 3, "from the hub")
 
 
 def test_a_damaged_run_is_not_pushed(place: Path, there: Hub, tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from graft.errors import DataError, UsageError
-from graft.intervals import bootstrap_confusion, bootstrap_mean, counts, paired_bootstrap, resample, wilson
+from graft.intervals import (
+    bootstrap_confusion,
+    bootstrap_mean,
+    clopper_pearson,
+    counts,
+    paired_bootstrap,
+    resample,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 1), (81, 263), (97, 100), (40, 40), (5000, 10000)])
@@ -118,3 +126,12 @@ def test_two_hundred_classes_take_a_moment() -> None:
 def test_a_matrix_without_samples_is_refused(matrix: np.ndarray) -> None:  # type: ignore[type-arg]
     with pytest.raises(DataError):
         resample(matrix)
+
+
+def test_clopper_pearson_is_scipys_exact_interval() -> None:
+    for hits, n in ((0, 7), (7, 7), (90, 100), (1, 1)):
+        found, exact = clopper_pearson(hits, n), stats.binomtest(hits, n).proportion_ci(method="exact")
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    assert clopper_pearson(0, 0)[1:3] == (0.0, 1.0)
+    with pytest.raises(UsageError):
+        clopper_pearson(3, 2)

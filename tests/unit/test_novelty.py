@@ -34,12 +34,32 @@ def test_the_distance_is_that_of_sklearn_to_the_kth_neighbour() -> None:
     np.testing.assert_allclose(novelty.distances(bank, asked), expected, atol=2e-3)  # of float16
 
 
-def test_a_sample_of_the_bank_is_not_its_own_neighbour() -> None:
-    known = features(60)
-    bank = novelty.bank(known, 4)
-    rest = [novelty.distances(bank, known[i : i + 1], [i])[0] for i in range(60)]
-    search = NearestNeighbors(n_neighbors=bank.neighbours + 1).fit(unit(known, known.mean(0)))
-    np.testing.assert_allclose(rest, search.kneighbors()[0][:, bank.neighbours - 1], atol=2e-3)
+def test_familiar_is_what_is_far_from_all_other_groups() -> None:
+    """Against a bank made anew for each fold of groups, by scikit-learn."""
+    known, groups = features(60), np.repeat(np.arange(10), 6)  # as many groups as folds: each is its own
+    found = novelty.apart(known, groups, known[:40], groups[:40], 4)
+    for group in range(7):
+        rest, rows = known[groups != group], np.flatnonzero(groups[:40] == group)
+        search = NearestNeighbors(n_neighbors=novelty.bank(rest, 4).neighbours).fit(unit(rest, rest.mean(0)))
+        expected = search.kneighbors(unit(known[rows], rest.mean(0)))[0][:, -1]
+        np.testing.assert_allclose(found[rows], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("groups", "each"), [(200, 1), (40, 25), (60, 10)])
+def test_of_new_groups_about_the_stated_share_is_flagged(groups: int, each: int) -> None:
+    shares = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+
+        def drawn(rng: np.random.Generator = rng) -> Array:
+            return np.repeat(rng.normal(size=(groups, 32)), each, 0) + 0.3 * rng.normal(size=(groups * each, 32))
+
+        (known, new), names = (drawn(), drawn()), np.repeat(np.arange(groups), each)
+        far = novelty.apart(known, names, known, names, 4)
+        same = np.ones(len(far))
+        found = Familiar(far, same).unlikeness(novelty.distances(novelty.bank(known, 4), new), same)
+        shares.append(novelty.flagged(found).mean())
+    assert 0.01 < np.mean(shares) < 0.1  # leaving out the sample alone flags nearly all where groups are large
 
 
 def test_wide_features_are_projected_into_little_room_and_keep_their_distances() -> None:
@@ -137,6 +157,5 @@ def test_a_bank_of_nothing_or_of_no_numbers_is_refused() -> None:
     assert novelty.distances(novelty.bank(features(5), 2), np.empty((0, 24))).shape == (0,)
 
 
-def test_a_bank_of_one_sample_says_nothing_of_that_sample() -> None:
-    bank = novelty.bank(features(1), 1)
-    assert novelty.distances(bank, features(1), [0]).tolist() == [2.0]
+def test_a_bank_of_one_group_says_nothing_of_that_group() -> None:
+    assert novelty.apart(features(2), [3, 3], features(2), [3, 3], 1).tolist() == [2.0, 2.0]

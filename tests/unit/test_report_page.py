@@ -128,7 +128,7 @@ def test_what_is_missing_is_left_out_or_said(run: Path) -> None:
     assert [s for s in SECTIONS if s not in sections(outline)] == ["ladder", "errors", "space"]
     assert "There are no epochs to show" in outline.text
     assert "Nothing was learned about how sure this run may be" in outline.text
-    assert "Nothing was found." in outline.text
+    assert "found nothing." in outline.text
     assert "The sealed test part was never opened." in outline.text
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 import graft
 from conftest import draw_flowers
-from graft.errors import DataError, MissingExtra
+from graft.errors import DataError, MissingExtra, ResourceError
 from graft.reporting._shape import Picture
-from graft.showing import mistakes
+from graft.showing import mistakes, relabel
 from graft.showing import show as showing
 from graft.showing.athand import AtHand
 from graft.showing.expense import cost
@@ -211,6 +211,29 @@ def test_without_time_nothing_is_made_but_the_cost(flowers: Path, monkeypatch: p
     found = shown()
     assert not {"errors", "map", "curve"} & found.keys() and "cost" in found
     assert len(found["notes"]) == len(showing.PARTS)
+
+
+def test_of_samples_that_are_too_many_a_part_is_looked_at_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cleanlab", reason="needs cleanlab")
+    monkeypatch.setattr(showing, "DOUBT", 0.0)
+    monkeypatch.setattr(showing, "CURVE", 0.0)
+    draw_flowers(Path("flowers"), each=40)
+    train = graft.fit("flowers", **WEAK)["splits"]["train"]
+    found = shown()
+    looked = next(note for note in found["notes"] if note.startswith("suspects: looked for among"))
+    assert int(looked.split()[4]) <= train / 5 + 2 and looked.endswith(f"of {train} training samples")
+    assert "curve" not in found and any("too long" in note for note in found["notes"])
+    assert relabel.affordable(30_000, 10, 20_000) == 20_000 and relabel.affordable(20_000, 2_000, 20_000) == 10_000
+    with pytest.raises(ResourceError, match="5,000 classes take too long"):
+        relabel.affordable(40_000, 5_000, 20_000)
+
+
+def test_explanations_have_the_time_that_is_left(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("graft.explaining.brief", lambda *_: order.append("why") or [])
+    monkeypatch.setitem(showing.PARTS, "map", lambda work: order.append("map"))
+    graft.fit(str(flowers), test=0.4, **WEAK)
+    assert order == ["map", "why"]
 
 
 def test_a_hundred_classes_stay_small() -> None:

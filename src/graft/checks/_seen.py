@@ -6,8 +6,11 @@ to.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graft import registry
+from graft.clock import Clock
+from graft.curve import components
 from graft.device import seed_of
+from graft.intervals import paired_bootstrap, wilson
 from graft.nn.fitted import Fitted
-from graft.types import Dataset
+from graft.types import Dataset, Metric
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -26,6 +32,7 @@ FOLDS = 5
 PROBE = "lda"  # closed form, so that ten fits take seconds; a few wrong labels hardly move its means
 LEAST = 20  # samples below which a fold says nothing
 WIDE = 2048  # features, beyond which they are projected: the probe's cost grows with the cube of their number
+CELLS, NARROW = 20_000_000, 1024  # of features, beyond which so many components of them are enough: half a minute
 
 
 class HeldOut(NamedTuple):
@@ -45,19 +52,27 @@ class Leaking(NamedTuple):
     clean: NDArray[np.float64]
     copies: int
 
+    @property
+    def scores(self) -> dict[str, Metric]:
+        """Accuracies "with" and "without" the copies, and their paired "difference"."""
+        rates = [wilson(float(right.sum()), len(right)) for right in (self.given, self.clean)]
+        return {"with": rates[0], "without": rates[1], "difference": paired_bootstrap(self.given, self.clean)}
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """`dataset`: audited and split, with `Sample.about` filled. `features` (N, D): pooled, of a trunk as it came; None
     where none was run, and checks that need them then say nothing. `classes` are looked at only where the labels are
     of kind "class". `leaks`: the samples that the split left out, as their copies stand in the test part, and their
-    features (M, D)."""
+    features (M, D). `seconds`: what the probe may take to judge labels; it then sees few components, and judges whole
+    folds, as many as fit."""
 
     dataset: Dataset
     features: Floats | None = None
     seed: int = 0
     leaks: Dataset | None = None
     leak_features: Floats | None = None
+    seconds: float = inf
 
     @cached_property
     def targets(self) -> Rows:
@@ -69,8 +84,7 @@ class Seen:
     @cached_property
     def groups(self) -> Rows:
         """(N,) the number of each sample's group: equal for copies, and for what the data say belongs together."""
-        names = [sample.group or f"\0{i}" for i, sample in enumerate(self.dataset.samples)]
-        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+        return grouped(self.dataset)
 
     def folds(self, rows: Rows) -> Rows:
         """(n,) fold of each of these labelled rows. Groups are whole, and each class is dealt out evenly."""
@@ -93,12 +107,21 @@ class Seen:
         rows, fold = rows[known[y]], fold[known[y]]
         if len(rows) < LEAST or known.sum() < 2:
             return None
-        x, y, said = _narrow(self.features), self.targets[rows], np.zeros((len(rows), len(known)), np.float32)
-        for number in np.unique(fold):
-            held = fold == number
+        x, y = self._judged(rows), self.targets[rows]
+        said, judged = np.zeros((len(rows), len(known)), np.float32), np.zeros(len(rows), bool)
+        for held in _in_time(fold, self.seconds):
+            judged |= held
             if len(np.unique(y[~held])) > 1:
-                said[held] = _said(x[rows[~held]], y[~held], len(known), x[rows[held]])
-        return HeldOut(rows, said, y)
+                said[held] = _said(x[~held], y[~held], len(known), x[held])
+        return HeldOut(rows[judged], said[judged], y[judged])
+
+    def _judged(self, rows: Rows) -> Floats:
+        """(n, d) features of rows as the probe sees them: fewer where time is short, or where it would take minutes."""
+        assert self.features is not None, "they were asked for"
+        if self.seconds < inf:
+            return np.asarray(components(self.features[rows]), np.float32)
+        x = _narrow(self.features)[rows]
+        return np.asarray(components(x, NARROW), np.float32) if x.size > CELLS and x.shape[1] > NARROW else x
 
     @cached_property
     def leaking(self) -> Leaking | None:
@@ -117,6 +140,23 @@ class Seen:
         asked, truth = whole[test], self.targets[test]
         given, clean = (_said(rows, of, classes, asked).argmax(1) == truth for rows, of in ((more, both), (x, y)))
         return Leaking(given.astype(np.float64), clean.astype(np.float64), int(copies.sum()))
+
+
+def grouped(dataset: Dataset) -> Rows:
+    """(N,) the number of each sample's group; who has none is a group alone."""
+    names = [sample.group or f"\0{i}" for i, sample in enumerate(dataset.samples)]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _in_time(fold: Rows, seconds: float) -> Iterator[NDArray[np.bool_]]:
+    """(n,) which samples are of a fold, fold by fold: the first one, and others for which there is time."""
+    clock, longest = Clock(seconds), 0.0
+    for count, number in enumerate(np.unique(fold)):
+        began = time.monotonic()
+        if count and clock.left(longest) < 0:
+            return
+        yield fold == number
+        longest = max(longest, time.monotonic() - began)
 
 
 def _narrow(features: Floats) -> Floats:

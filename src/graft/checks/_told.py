@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graft.checks._metadata import Column
 from graft.checks._seen import LEAST, Rows, Seen
 from graft.intervals import wilson
-from graft.types import Metric
+from graft.types import Metric, Sample
 
 MOST = 4000  # samples that are looked at: an interval of two points is narrow enough
 ENOUGH = 0.5  # of the way from the largest class to always right, for a finding
@@ -29,11 +29,12 @@ class Told(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """Labelled rows (n,) of classes that can be held out, at most MOST, with their classes and folds."""
+    """At most MOST labelled rows (n,) of the data, with their classes, folds and samples."""
 
     rows: Rows
     y: Rows
     fold: Rows
+    samples: tuple[Sample, ...]
 
     @property
     def usual(self) -> float:
@@ -50,12 +51,12 @@ def sampled(seen: Seen) -> Sampled | None:
     y = seen.targets[rows]
     if len(rows) < LEAST or len(np.unique(y)) < 2:
         return None
-    return Sampled(rows, y, seen.folds(rows))
+    return Sampled(rows, y, seen.folds(rows), tuple(seen.dataset.samples[row] for row in rows))
 
 
 def told(found: Sampled, columns: Sequence[Column]) -> Told | None:
-    """None where the columns together tell no class beyond noise, or little."""
-    x = np.stack([column.values[found.rows] for column in columns], 1)
+    """None where the columns, of the sampled rows, together tell no class beyond noise, or little."""
+    x = np.stack([column.values for column in columns], 1)
     said = _held_out(x, found.y, found.fold)
     right = wilson(float((said == found.y).sum()), len(said))
     names = tuple(column.name for column in columns)

@@ -46,7 +46,7 @@ def label_errors(seen: Seen) -> Iterator[Issue]:
                     for i in found.order)  # fmt: skip
     keys, all_of = tuple(samples[held.rows[i]].key for i in found.order), f"of {len(held.rows):,} labels"
     if found.wrong:
-        what = f"about {len(keys):,} {all_of} are wrong: these samples look like usual ones of another class"
+        what = f"about {len(keys):,} {all_of} are probably wrong: these samples look like usual ones of another class"
         yield Issue("label-errors", "warning", what, keys, "look at them, the worst first, and correct them", details)
     else:
         what = f"{len(keys):,} {all_of} look wrong to a probe that agrees with {100 * found.right:.0f} % of all"

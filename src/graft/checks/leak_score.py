@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graft.checks._seen import Seen
-from graft.intervals import paired_bootstrap, wilson
 from graft.types import Issue, Metric
 
 
@@ -18,8 +17,7 @@ def leak_score(seen: Seen) -> Iterator[Issue]:
     found = seen.leaking
     if found is None:
         return
-    given, clean = (wilson(float(right.sum()), len(right)) for right in (found.given, found.clean))
-    gain = paired_bootstrap(found.given, found.clean)
+    given, clean, gain = found.scores.values()
     sure = gain.low > 0
     worth = f"{100 * gain.value:+.1f} points [{100 * gain.low:.1f}, {100 * gain.high:.1f}]"
     what = (f"with the {found.copies:,} copies of test samples in train, a probe is right on {_rate(given)} of the "

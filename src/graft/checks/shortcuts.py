@@ -26,7 +26,7 @@ MILD = "compression"  # smooth pictures are small files, whoever made them
 def shortcuts(seen: Seen) -> Iterator[Issue]:
     """One warning, with the best properties; a note where only the compression tells, which may come of the content."""
     found = sampled(seen)
-    columns = of_files(seen.dataset.samples) if found else []
+    columns = of_files(found.samples) if found else []
     said = {SAID[issue.code] for issue in seen.dataset.issues if issue.code in SAID}
     columns = [column for column in columns if column.name not in said]
     if found is None or not columns:
@@ -69,5 +69,5 @@ def typical(seen: Seen, found: Sampled, column: Column) -> str:
     """ "ants 500, bees 375": what is usual in the largest classes."""
     counts = np.bincount(found.y, minlength=len(seen.dataset.classes))
     largest = np.sort(np.argsort(-counts, kind="stable")[:SHOWN])
-    some = [f"{seen.dataset.classes[c]} {column.shown(seen.targets == c)}" for c in largest if counts[c]]
+    some = [f"{seen.dataset.classes[c]} {column.shown(found.y == c)}" for c in largest if counts[c]]
     return "usual: " + ", ".join(some)

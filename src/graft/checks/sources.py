@@ -21,7 +21,7 @@ OWN = 0.98  # of the samples of a class have one word, and of those with the wor
 def sources(seen: Seen) -> Iterator[Issue]:
     """One finding: of what tells most, with the samples' share, and what is usual in the classes."""
     found = sampled(seen)
-    columns = of_names(seen.dataset.samples) if found else []
+    columns = of_names(found.samples) if found else []
     alone = [(one, column) for column in columns if found and (one := told(found, [column])) and not one.classes]
     if found is None or not alone:
         return
@@ -37,13 +37,13 @@ def sources(seen: Seen) -> Iterator[Issue]:
 
 def _usual(seen: Seen, found: Sampled, column: Column) -> str:
     some = np.unique(found.y)[:3].tolist()
-    return "; ".join(f'{seen.dataset.classes[c]}: "{column.shown(seen.targets == c)}"' for c in some)
+    return "; ".join(f'{seen.dataset.classes[c]}: "{column.shown(found.y == c)}"' for c in some)
 
 
 def _is_code(found: Sampled, column: Column) -> bool:
     """Whether each class has a word of its own."""
     table = np.zeros((int(found.y.max()) + 1, len(column.words)))
-    np.add.at(table, (found.y, column.values[found.rows].astype(np.int64)), 1)
+    np.add.at(table, (found.y, column.values.astype(np.int64)), 1)
     table = table[table.sum(1) > 0]
     most = table.argmax(1)
     own = table.max(1) >= OWN * table.sum(1)

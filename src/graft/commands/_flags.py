@@ -88,6 +88,8 @@ def table(result: dict[str, Any], lines: list[str], as_json: bool) -> None:
 
 def done(result: dict[str, Any], console: Console, as_json: bool) -> None:
     if result.get("already_done"):
-        console.say(f"{result['run']} is already done; nothing was changed")
+        made = result.get("made")
+        changed = f"{' and '.join(made)} had been missing" if made else "nothing was changed"
+        console.say(f"{result['run']} is already done; {changed}")
     if as_json:
         emit(result)

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from graft.commands._flags import AsJson, Language, Quiet, Run, app, done
+from graft.commands._flags import AsJson, Language, Quiet, app, done
 from graft.console import Console
+
+Own = Annotated[str, typer.Argument(help="a folder that `graft fit` made")]
 
 
 @app.command()
 def report(
-    run: Run,
+    run: Own,
     language: Language = "en",
     price: Annotated[float | None, typer.Option(help="of an hour of this machine, in your currency")] = None,
     watts: Annotated[float | None, typer.Option(help="that this machine draws; an estimate if not given")] = None,
@@ -22,17 +24,20 @@ def report(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a run's report anew: one self-contained page, in English or Chinese."""
+    """Write a run's report anew: one self-contained page, in English or Chinese; and its model card if it has none."""
     from graft import api
 
+    console = Console(quiet=quiet)
     result = api.report(run, language=language, price=price, watts=watts, out=out)
-    Console(quiet=quiet).say(f"report        {result['report']}")
-    done(result, Console(quiet=quiet), as_json)
+    console.say(f"report        {result['report']}")
+    if "card" in result:
+        console.say(f"model card    {result['card']}")
+    done(result, console, as_json)
 
 
 @app.command()
 def push(
-    run: Run,
+    run: Own,
     name: Annotated[str, typer.Argument(help="user/name on the Hugging Face Hub")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the files")] = False,
     private: Annotated[bool, typer.Option("--private", help="a repository that only you see")] = False,

@@ -172,7 +172,8 @@ def leaks(
     how = _of_later(samples, ranks, links)
     details = tuple(known.get(key) or how.get(key) or _twin(samples, lost, key) for key in keys)
     text = f"{len(keys)} {noun} are copies of {noun} in the test or validation part, and are not trained on"
-    return [Issue("leak", "warning", text, keys, "scores published on this split may be too good", details)]
+    hint = "nothing to do: Graft leaves them out of training; graft check DATA says what they are worth"
+    return [Issue("leak", "warning", text, keys, hint, details)]
 
 
 def _of_later(samples: Sequence[Sample], ranks: Sequence[int], links: Sequence[Near]) -> dict[str, str]:

@@ -61,6 +61,12 @@ class Question:
         logits: Tensor = self.model.head(self.features(Inputs(x, mask)))
         return log_odds(logits, self.target, self.task.kind == "labels")
 
+    def unit(self) -> str:
+        """Of the score: how what an explanation adds up is measured."""
+        with torch.no_grad():
+            logits = self.model.head(self.features(self.inputs([self.raw])))
+        return "share of the votes" if self.task.kind == "class" and voting(logits) else "log-odds"
+
     def refused(self, method: str, why: str, other: str = "occlusion") -> UsageError:
         """What to raise where a method has no answer; `other` is a method that has one."""
         return UsageError(f"{method} cannot explain {self.model.backbone.info.source}: {why}", f"--method {other}")
@@ -86,13 +92,19 @@ class Answer:
     pitches: tuple[float, ...] = ()
     words: tuple[Word, ...] = ()
     near: tuple[tuple[int, float], ...] = ()
+    measured: bool = True  # whether its numbers are differences of the score
 
 
 def log_odds(logits: Tensor, target: int, several: bool) -> Tensor:
     """(B, C) -> (B,); `several`: each class is a question of its own."""
     if several or logits.shape[1] < 2:
         return logits[:, target]
-    if bool((logits.detach().logsumexp(1).abs() < SHARES).all()):
+    if voting(logits):
         return logits[:, target].exp()
     others = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1)
     return logits[:, target] - others.logsumexp(1)
+
+
+def voting(logits: Tensor) -> bool:
+    """Whether logits (B, C) are logarithms of shares."""
+    return bool((logits.detach().logsumexp(1).abs() < SHARES).all())

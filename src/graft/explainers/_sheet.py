@@ -29,9 +29,16 @@ def sheet(question: Question, answer: Answer, result: Json, tiles: Sequence[Tile
     said += f" · {probability:.1%}" if isinstance(probability, float) else ""
     why = f"what speaks for {result['target']} ({result['target_probability']:.1%}), by {result['method']}"
     why = "the training samples that are most like it" if answer.near else why
+    why += f"; {worth(result)}" if worth(result) else ""
     why += "; grey is what the network does not see" * _cropped(question, answer)
     of = [] if isinstance(question.raw, Text) and result["file"] in question.raw.text else [result["file"]]
     return [head(said, [why, *of]), body(question, answer), alike(tiles, note)]
+
+
+def worth(result: Json) -> str:
+    """What a full colour stands for; "" where that has no unit."""
+    scale = result.get("scale")
+    return f"full colour is {scale['worth']:.2g} in {scale['unit']}" if scale else ""
 
 
 def _cropped(question: Question, answer: Answer) -> bool:

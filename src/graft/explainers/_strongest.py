@@ -18,14 +18,24 @@ Box = tuple[int, int, int, int]  # rows [a, b), columns [c, d)
 
 
 def strongest(question: Question, answer: Answer) -> Json:
-    """{"words": [...]} or {"regions": [...]}, the strongest first, weights in -1..1; {} where there are none."""
+    """{"words": [...]} or {"regions": [...]}, the strongest first, weights in -1..1; {} where there are none. "scale":
+    what a weight of 1 is worth, and in what; of Grad-CAM, which has no unit, None."""
     if question.modality == "text":
-        return {"words": _words(question.raw, answer.words)} if answer.words else {}
+        return {"words": _words(question.raw, answer.words), "scale": scale(question, answer)} if answer.words else {}
     if answer.map is None:
         return {}
     values = weights(answer)
     places = [(_place(question, answer, box, values.shape), weight) for box, weight in regions(values)]
-    return {"regions": [{**place, "weight": round(weight, 4)} for place, weight in places]}
+    listed = [{**place, "weight": round(weight, 4)} for place, weight in places]
+    return {"regions": listed, "scale": scale(question, answer)}
+
+
+def scale(question: Question, answer: Answer) -> Json | None:
+    """What the strongest part is worth."""
+    if not answer.measured:
+        return None
+    values = [word.weight for word in answer.words] if answer.map is None else answer.map.flatten().tolist()
+    return {"worth": round(max(map(abs, values), default=0.0), 4), "unit": question.unit()}
 
 
 def _words(raw: Text, words: Sequence[Word]) -> list[Json]:

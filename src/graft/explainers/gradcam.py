@@ -30,10 +30,10 @@ def gradcam(question: Question) -> Answer:
         found = attr.LayerGradCam(question.score, layer).attribute(x, additional_forward_args=(inputs.mask,))
     found = nn.functional.interpolate(something(question, "gradcam", found), x.shape[-2:], mode="bilinear")
     if question.modality == "image":
-        return Answer(found[0, 0].cpu())
+        return Answer(found[0, 0].cpu(), measured=False)
     preprocess = question.model.backbone.preprocess
     samples = len(preprocess.sample(question.raw))
-    return Answer(*laid_out(preprocess.json(), found[None], x, samples))
+    return Answer(*laid_out(preprocess.json(), found[None], x, samples), measured=False)
 
 
 def deepest(question: Question, inputs: Inputs) -> nn.Module | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from graft import bare
 from graft.console import Figure, duration, figure
+from graft.reporting._english_codes import CODES
 from graft.reporting._facts import Facts
 from graft.reporting._markdown import code, table, text
 from graft.spec import parse
@@ -14,6 +15,7 @@ from graft.types import Json
 
 WIDE, MANY, ROWS = 0.3, 100, 50  # of an interval; class names that are listed; rows of a table
 SHOWN = 12  # findings
+SEVERITIES = ("error", "warning", "note")
 PARTS = {"test": "sealed test part", "valid": "validation part"}
 KINDS = {"classification": "A classifier of {what}", "multilabel": "A multi-label classifier of {what}",
          "regression": "A regression on {what}", "token_classification": "A tagger of the words of {what}",
@@ -36,7 +38,7 @@ def title(facts: Facts) -> str:
     name = parse(str(facts.recipe.get("task", "classification"))).name
     noun = KINDS.get(name, "A model of {what}").format(what=WHAT.get(facts.modality, "data"))
     way, trunk = (str(facts.recipe.get(key, "")) for key in ("strategy", "backbone"))
-    how = f": {code(way)} on {code(bare.backbone(trunk))}" if "auto" not in (way, trunk) else ""
+    how = f": {code(bare.value_of(way))} on {code(bare.backbone(trunk))}" if "auto" not in (way, trunk) else ""
     return f"{noun}, fitted to {code(bare.data(facts.name))} by Graft{how}."
 
 
@@ -128,12 +130,21 @@ def _confidence(found: Json) -> Iterator[str]:
         yield f"Brier score {figure('brier', _figure(found['brier']['after']))}."
     for name, sets in (found.get("sets") or {}).items():
         yield (f"Sets of classes ({code(name)}) stated to hold the right class in {100 * sets['stated']:g} %: "
-               f"they do in {_rate(sets['coverage'])}, with {sets['size']:.2f} classes on average.")  # fmt: skip
+               f"they do in {_rate(sets['coverage'])}, with {sets['size']:.2f} classes on average{_few(sets)}."
+               )  # fmt: skip
     if found.get("unlike"):
         strange = found["unlike"]
         yield (f"Samples unlike the training data are flagged: of these, which are like it, "
                f"{_rate(strange['flagged'])}, by a threshold made for {100 * strange['stated']:g} %.")  # fmt: skip
     yield from (f"{text(note)}." for note in found.get("notes") or ())
+
+
+def _few(sets: Json) -> str:
+    """Why less than what is stated may be no broken promise."""
+    least, found = sets.get("least"), sets["coverage"]
+    if least is None or found["high"] >= sets["stated"] or found["value"] < least:
+        return ""
+    return f"; so few held-out samples promise no more than {100 * least:.0f} %"
 
 
 def limits(facts: Facts) -> str:
@@ -154,20 +165,29 @@ def _unsure(facts: Facts) -> Iterator[str]:
         rest = f", and {len(wide) - SHOWN:,} more" if len(wide) > SHOWN else ""
         yield (f"The recall of {len(wide):,} of {len(rows):,} classes is known to no better than {100 * WIDE:.0f} "
                f"points, as too few samples were scored: {few}{rest}.")  # fmt: skip
-    rare = [row for row in facts.report.get("most_confused") or [] if row.get("count")][:3]
+    known = set(facts.report.get("classes") or ())  # of transcripts these are words, which somebody has said
+    rare = [row for row in facts.report.get("most_confused") or [] if row.get("count")]
+    rare = [row for row in rare if {row["actual"], row["predicted"]} <= known][:3]
     if rare:
         pairs = (f"{code(row['actual'])} as {code(row['predicted'])} ({row['count']:,})" for row in rare)
         yield f"Confused most: {', '.join(pairs)}."
 
 
 def _findings(issues: Sequence[Json]) -> Iterator[str]:
-    """The audit's findings, with counts and without the names of samples."""
-    ranked = sorted(issues, key=lambda one: ("error", "warning", "note").index(one["severity"]))
+    """What was found in the data, by title and count alone: the sentences of findings hold words of the data, such as
+    names of files, of folders and of groups."""
+    ranked = sorted(issues, key=_rank)
     for one in ranked[:SHOWN]:
-        count = f" ({one['count']:,} samples)" if one.get("count") else ""
-        yield f"{one['severity']}: {text(bare.finding(one['what'], one.get('keys') or ()))}{count}"
+        title = CODES.get(f"issue.{one.get('code')}", "Another finding")
+        count = one.get("count")
+        yield f"{SEVERITIES[_rank(one)]}: {text(title)}" + (f" ({count:,})" if isinstance(count, int) and count else "")
     if len(ranked) > SHOWN:
         yield f"and {len(ranked) - SHOWN:,} more findings"
+
+
+def _rank(issue: Json) -> int:
+    said = issue.get("severity")
+    return SEVERITIES.index(said) if said in SEVERITIES else len(SEVERITIES) - 1
 
 
 def cost(facts: Facts) -> str:

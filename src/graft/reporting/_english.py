@@ -73,6 +73,8 @@ WORDS = {
     "guess.unclear": "It cannot be told.",
     "guess.yes.more": "Its interval lies above that of {name}.",
     "guess.no.more": "Its interval lies below that of {name}: look at the data.",
+    "guess.paired": "It is better by {gain} than {name}, on the same samples.",
+    "guess.beaten": "It is not better than {name} beyond noise: {gain}.",
     "guess.unclear.more": "Its interval overlaps that of {name}.",
     "guess.none": "For what is hidden from a model there is no simple guess.",
     "guess.off": "This run has no baselines.",
@@ -96,6 +98,7 @@ WORDS = {
     "caveat.unsealed": "There is no sealed test part. The validation part may have helped to choose, so the score "
     "may be a little too good.",
     "caveat.openings": "The sealed test part was opened {n} times. Each look at it makes the score a little too good.",
+    "caveat.issue": "{title}: {what}.",
     "caveat.issues": "Warnings about the data: {n}. See the findings.",
     "caveat.nothing": "Nothing that was tried is better than {control} beyond noise: look at the data.",
     # scores
@@ -231,10 +234,10 @@ WORDS = {
     "unlike.other": "Of {n} samples that hold none of the classes, {flagged} are flagged (AUROC {auroc}).",
     # findings
     "findings.lead": "Errors: {errors}, warnings: {warnings}, notes: {notes}.",
-    "findings.none": "Nothing was found.",
+    "findings.none": "The checks of files, copies and parts found nothing.",
     "findings.files": "Which ones",
     "findings.todo": "→ {hint}",
-    "findings.suspects": "Labels that are probably wrong",
+    "findings.suspects": "Labels worth a second look",
     "findings.suspect": "labelled {label}, looks like {guess}",
     "findings.parts": "Samples in each part",
     "files.more": "and {n} more, in issues.json",
@@ -263,15 +266,16 @@ WORDS = {
     # next
     "next.unlabelled": "Label these {n} of {of} unlabelled samples first: the model is least sure of them.",
     "next.suspects": "Look at the labels of these {n} samples again, of {of} that are doubtful.",
+    "next.above": "They are shown among the findings about the data.",
     "growth.doubled": "With twice as many samples ({n}), {metric} is expected to change by {gain}.",
     "growth.larger": "The larger trunk {trunk} gained {gain} over {over}.",
     "growth.no_larger": "No larger trunk was measured.",
     "growth.says.data": "More data promise more than a larger model.",
     "growth.says.trunk": "A larger model promises more than more data.",
     "growth.says.both": "Both more data and a larger model promise a gain.",
-    "growth.says.neither": "Neither more data nor a larger model promises a gain beyond noise.",
+    "growth.says.neither": "Neither of more data nor of a larger model is a gain worth having certain.",
     "growth.says.only_data": "More data promise a gain.",
-    "growth.says.no_data": "More data promise no gain beyond noise.",
+    "growth.says.no_data": "That more data give a gain worth having is not certain.",
     "growth.caption": "{metric} of a cheap head by the number of training samples, with the fitted curve (error = "
     "a + b n^-c) and what it expects of twice as many.",
     "growth.alt": "{first} with {n} samples, {last} with {m}, {doubled} expected with twice as many.",

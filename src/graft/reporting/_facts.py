@@ -96,6 +96,9 @@ def _result(folder: Path) -> Json:
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", "give the folder of a run: ls runs")
     result: Json | None = _of(folder, "result.json", dict)
+    if result is None and (folder / "manifest.json").exists() and not (folder / "splits.jsonl").exists():
+        raise DataError(f"the run in {folder} is from the hub: what a report shows stays with whoever made it",
+                        "give the folder that graft fit has made")  # fmt: skip
     if result is None and (folder / "recipe.json").exists():
         data = (_of(folder, "recipe.json", dict) or {}).get("data", "DATA")
         raise DataError(f"the run in {folder} is not finished: it has no result.json yet",

@@ -69,13 +69,20 @@ def _parts(facts: Facts, w: Words) -> Table | None:
 
 
 def worth(facts: Facts, w: Words, album: Album) -> Json | None:
-    """Samples that are most worth a label."""
+    """Samples that are most worth a label; those that stand among the findings already are only named."""
     found = facts.shown.get("next") or {}
-    items = album.shots(found.get("items") or [], WORTH)
+    items = (found.get("items") or [])[:WORTH]
     if not items:
         return None
     source = "suspects" if found.get("source") == "suspects" else "unlabelled"
-    return {"shots": items, "lead": w(f"next.{source}", n=len(items), of=count(found.get("of") or len(items)))}
+    above = {one["item"].get("key") for one in (facts.shown.get("suspects") or [])[:SUSPECTS]}
+    new = [one for one in items if one.get("key") not in above]
+    return {
+        "lead": w(f"next.{source}", n=len(items), of=count(found.get("of") or len(items))),
+        "above": w("next.above") if len(new) < len(items) else "",
+        "shots": album.shots(new, WORTH),
+        "named": [str(one.get("key", "")) for one in items],
+    }
 
 
 def todo(facts: Facts, w: Words) -> list[str]:

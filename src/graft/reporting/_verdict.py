@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from graft.console import RATES
+from graft.console import GRAVE, RATES
 from graft.reporting._facts import Facts
 from graft.reporting._words import Words, amount, count, missing
 from graft.types import Json
@@ -105,18 +105,32 @@ def _named(facts: Facts, w: Words) -> list[Line]:
 
 
 def _better(facts: Facts, w: Words, guess: str | None) -> Line:
-    """By intervals alone: two that do not overlap differ beyond noise."""
+    """By the difference in pairs, on the same samples; of older runs by intervals that do not overlap."""
     ours = facts.scores.get(facts.metric)
+    gain = (facts.result.get("over_baselines") or {}).get(guess)
+    if gain and ours:
+        word = "yes" if gain["low"] > 0 else "no" if gain["high"] < 0 else "unclear"
+        name = baseline(facts, str(guess), w)
+        more = w("guess.paired", gain=w.gain(gain, facts.metric), name=name)
+        return Line(w("ask.guess"), w(f"guess.{word}"), [more, *_beaten(facts, w)], MARKS.get(word, "?"))
     if guess is None or not ours:
         why = "guess.none" if facts.result.get("task", "").partition("(")[0] in PRETEXT else "guess.off"
         return Line(w("ask.guess"), w("not_measured"), [w(why)], "?")
     theirs = facts.result["baselines"][guess].get(facts.metric) or {"low": ours["high"], "high": ours["low"]}
     word = "yes" if ours["low"] > theirs["high"] else "no" if ours["high"] < theirs["low"] else "unclear"
-    mark = {"yes": "+", "no": "-"}.get(word, "?")
-    return Line(w("ask.guess"), w(f"guess.{word}"), [w(f"guess.{word}.more", name=baseline(facts, guess, w))], mark)
+    more = w(f"guess.{word}.more", name=baseline(facts, guess, w))
+    return Line(w("ask.guess"), w(f"guess.{word}"), [more], MARKS.get(word, "?"))
 
 
 PRETEXT = ("mlm", "masked_spectrogram")
+MARKS = {"yes": "+", "no": "-"}
+
+
+def _beaten(facts: Facts, w: Words) -> list[str]:
+    """A baseline other than guessing that this run is not better than, beyond noise."""
+    rest = {name: gain for name, gain in (facts.result.get("over_baselines") or {}).items() if name not in GUESSES}
+    return [w("guess.beaten", name=baseline(facts, name, w), gain=w.gain(gain, facts.metric))
+            for name, gain in rest.items() if gain["low"] <= 0]  # fmt: skip
 
 
 def baseline(facts: Facts, name: str, w: Words) -> str:
@@ -168,12 +182,20 @@ def _caveats(facts: Facts, w: Words) -> list[str]:
         found.append(w("caveat.openings", n=len(facts.openings)))
     worst = [issue for issue in facts.issues if issue.get("severity") in ("error", "warning")]
     if worst:
+        grave = sorted((one for one in worst if one.get("code") in GRAVE), key=lambda one: GRAVE.index(one["code"]))
+        found += [_named_issue(issue, w) for issue in grave[:3]]
         found.append(w("caveat.issues", n=len(worst)))
     over = ((facts.ladder or {}).get("verdict") or {}).get("over") or {}
     if "majority" in over and over["majority"]["low"] <= 0:
         found.append(w("caveat.nothing", control=control("majority", w)))
     found += [up(w.told(note)) for note in ((facts.ladder or {}).get("verdict") or {}).get("notes", [])]
     return found
+
+
+def _named_issue(issue: Json, w: Words) -> str:
+    """A finding that the score means little with, by its name."""
+    title = w.maybe(f"issue.{issue['code']}", issue["code"].replace("-", " "))
+    return w("caveat.issue", title=title, what=str(issue.get("what", "")))
 
 
 def up(text: str) -> str:

@@ -26,7 +26,7 @@ def matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], label: tuple
         ground = _shade(BLUE if i == j else RED, shares[i, j])
         at.add_patch(_cell(j, i, ground))
         if table[i, j]:
-            at.text(j, i, f"{table[i, j]:.0f}", ha="center", va="center", color="white" if shares[i, j] > 0.6 else INK,
+            at.text(j, i, f"{table[i, j]:.0f}", ha="center", va="center", color=_ink(ground),
                     fontsize=12 if cell > 26 else 10)  # fmt: skip
     at.set_xlim(-0.5, n - 0.5)
     at.set_ylim(n - 0.5, -0.5)
@@ -54,6 +54,13 @@ def _shade(colour: str, share: float) -> tuple[float, ...]:
 
     depth = 0.12 + 0.88 * share if share else 0.0
     return tuple(1 - depth * (1 - part) for part in to_rgb(colour))
+
+
+def _ink(ground: tuple[float, ...]) -> str:
+    """Black or white, whichever is read better: a contrast of 4.5 or more on any ground (WCAG 2.2, 1.4.3)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in ground]
+    light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if light > 0.179 else "white"
 
 
 class Bin(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from graft import registry
 from graft.checks._seen import HeldOut, Seen
 from graft.data._sniff import open_data
+from graft.errors import ResourceError
 from graft.features import Feed
 from graft.scoring import predict
 from graft.selection import entropy, select
@@ -18,6 +20,8 @@ from graft.showing.athand import AtHand
 from graft.types import Dataset, Sample, UnreadableSample
 
 MOST = 300  # samples without a label that are looked at
+CELLS = 20_000_000  # probabilities of all samples together, which the check takes seconds for
+FEWEST = 4  # samples of a class, where not all are looked at
 
 
 class Suspect(NamedTuple):
@@ -30,15 +34,31 @@ class Suspect(NamedTuple):
     given_probability: float
 
 
-def suspects(dataset: Dataset, features: NDArray[np.float32], seed: int, most: int) -> list[Suspect]:
-    """At most `most` samples whose label the check label_errors doubts, in its order. Raises what the check raises."""
-    seen = Seen(dataset, features, seed)
+class Suspects(NamedTuple):
+    """The worst ones, and of how many samples they are."""
+
+    found: list[Suspect]
+    of: int
+
+
+def affordable(samples: int, classes: int, most: int) -> int:
+    """How many of the samples `suspects` may be asked about. Raises ResourceError for very many classes."""
+    count = min(samples, most, CELLS // max(1, classes))
+    if count < min(samples, FEWEST * classes):
+        raise ResourceError(f"{classes:,} classes take too long", "graft check DATA looks for wrong labels, too")
+    return count
+
+
+def suspects(dataset: Dataset, features: NDArray[np.float32], seed: int, most: int, seconds: float = inf) -> Suspects:
+    """At most `most` samples whose label the check label_errors doubts, in its order. With `seconds` the probe
+    may judge a part of them, whole folds. Raises what the check raises."""
+    seen = Seen(dataset, features, seed, seconds=seconds)
     doubted = [key for issue in registry.find("check", "label_errors")(seen) for key in issue.keys]
     held = seen.held_out
     if held is None:
-        return []
+        return Suspects([], len(dataset))
     places = {dataset.samples[row].key: place for place, row in enumerate(held.rows)}
-    return [_suspect(held, places[key], dataset.classes) for key in doubted[:most] if key in places]
+    return Suspects([_suspect(held, places[key], dataset.classes) for key in doubted[:most]], len(held.rows))
 
 
 def _suspect(held: HeldOut, place: int, classes: Sequence[str]) -> Suspect:

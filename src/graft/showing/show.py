@@ -1,6 +1,8 @@
 """What the report shows that only a run at work can know, written to shown.json: errors, pictures, a map, what to do.
 
-Each part is on its own: one that fails, or finds no time, becomes a note, and the others are there all the same.
+Each part is on its own: one that fails, or finds no time, becomes a note, and the others are there all the same. Each
+knows what it costs before it begins, and looks at fewer samples where they are too many; explanations, of which one
+more can always be made, come last and take the time that is left.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from graft import curve, explaining
+from graft.checks._seen import grouped
 from graft.clock import Clock
 from graft.console import Console
 from graft.errors import GraftError, Interrupted, ResourceError
@@ -33,10 +36,10 @@ from graft.types import Json, Model, Predictions, Task
 
 NAME = "shown.json"
 SECONDS, LEAST, SHARE = 8.0, 3.0, 0.15  # for all, and of the budget of a choice, which it should not outgrow
-WHY = 4.0  # of these for explanations, at most half of what is left
+WHY = 4.0  # of these for explanations, at most
+DOUBT, CURVE = 0.4, 0.6  # of what is left, at most, to look for wrong labels and to fit a curve
 ERRORS, PAIRS, EXAMPLES, SUSPECTS, ALIKE, NEXT = 12, 12, 3, 24, 3, 50
 POINTS = 300  # of the map, of each part
-LARGEST = 100_000  # samples of which a curve is fitted
 LARGER = ("trunk", "over", "way", "value", "low", "high")
 
 
@@ -52,6 +55,8 @@ def show(folder: Path, model: Model, task: Task, train: Feed, scored: Feed, pred
     for name, make in PARTS.items() if task.kind != "none" else ():
         made = work.guarded(name, make)
         shown |= {} if made is None else {name: made}
+    if work.wrong:
+        work.guarded("explanations", _explain)
     shown["cost"] = cost(result, train.device, seconds - work.clock.left(), _choice(folder))
     if work.items.missing:
         work.notes.append(f"{work.items.missing} pictures were left out to keep the report small")
@@ -76,6 +81,7 @@ class _Work:
     items: Items = field(default_factory=Items)
     notes: list[str] = field(default_factory=list)
     doubted: list[shape.Error] = field(default_factory=list)
+    wrong: list[tuple[shape.Error, mistakes.Wrong]] = field(default_factory=list)
 
     def guarded(self, name: str, make: Callable[[_Work], Any]) -> Any:
         """What the part makes, or None and a note."""
@@ -116,7 +122,7 @@ def errors(work: _Work) -> list[shape.Error]:
     if found and at.task.needs == "pooled":
         near = work.alike(at.asked(np.array([one.row for one in found])), *at.known)
     made = [_error(work, one, some) for one, some in zip(found, near, strict=True)]
-    work.guarded("explanations", lambda work: _explain(work, made, found))
+    work.wrong += zip(made, found, strict=True)
     return made
 
 
@@ -127,14 +133,12 @@ def _error(work: _Work, one: mistakes.Wrong, near: list[shape.Item]) -> shape.Er
                        actual_probability=one.actual_probability, why=None, alike=near)  # fmt: skip
 
 
-def _explain(work: _Work, made: list[shape.Error], found: list[mistakes.Wrong]) -> None:
+def _explain(work: _Work) -> None:
     """Fill in `why` of as many errors as time allows, the first ones first."""
-    at, rows = work.at, [one.row for one in found if one.target >= 0]
-    if not rows:
-        return
-    seconds, targets = min(WHY, work.clock.left() / 2), [one.target for one in found if one.target >= 0]
-    why = explaining.brief(at.model, at.task, at.scored, rows, targets, seconds)
-    for error, said in zip(made, why, strict=False):
+    at, asked = work.at, [(error, one) for error, one in work.wrong if one.target >= 0]
+    rows, targets = [one.row for _, one in asked], [one.target for _, one in asked]
+    why = explaining.brief(at.model, at.task, at.scored, rows, targets, min(WHY, work.clock.left())) if asked else []
+    for (error, _), said in zip(asked, why, strict=False):
         if said:
             picture = work.items.kept(said.get("picture"))
             if picture or said.get("words"):
@@ -156,12 +160,12 @@ def suspects(work: _Work) -> list[shape.Error] | None:
     at = work.at
     if at.task.kind != "class":
         return None
-    rows = at.balanced(at.train, MOST)
-    if len(rows) < len(at.train):
-        work.notes.append(f"suspects: looked for among {len(rows):,} of {len(at.train):,} training samples")
+    rows = at.balanced(at.train, relabel.affordable(len(at.train), len(at.task.classes), MOST))
     some = at.train.dataset.replace(samples=tuple(at.train.dataset.samples[row] for row in rows))
     features = at.as_it_came[torch.from_numpy(rows)]
-    found = relabel.suspects(some, features.numpy(), at.seed, SUSPECTS)
+    found, looked = relabel.suspects(some, features.numpy(), at.seed, SUSPECTS, DOUBT * work.clock.left())
+    if looked < len(at.train):
+        work.notes.append(f"suspects: looked for among {looked:,} of {len(at.train):,} training samples")
     places = [one.row for one in found]
     near = work.alike(features[places], rows, features, [int(rows[place]) for place in places]) if found else []
     work.doubted += [_suspect(work, int(rows[one.row]), one, like) for one, like in zip(found, near, strict=True)]
@@ -191,20 +195,13 @@ def curve_(work: _Work) -> shape.Curve | None:
     at = work.at
     if at.task.kind not in ("class", "number"):
         return None
-    if len(at.train) > LARGEST:
-        raise ResourceError(f"{len(at.train):,} samples take too long", "")
     known = (at.train.targets >= 0 if at.task.kind == "class" else ~at.train.targets.isnan()).cpu()
-    rows, features = known.numpy(), at.as_it_came[known].double().numpy()
-    targets = at.train.targets.cpu()[known].numpy()
-    measured = curve.measured(features, targets, _groups(at.train)[rows], strata(at.train)[rows], at.seed)
+    rows, features, targets = known.numpy(), at.as_it_came[known].numpy(), at.train.targets.cpu()[known].numpy()
+    if curve.seconds(len(features), features.shape[1], len(at.task.classes)) > CURVE * work.clock.left():
+        raise ResourceError(f"{len(features):,} samples take too long", "")
+    measured = curve.measured(features, targets, grouped(at.train.dataset)[rows], strata(at.train)[rows], at.seed)
     trunk = work.guarded("larger trunk", lambda work: larger(at.folder, at.train.dataset.modality, at.task.kind))
     return _curve(curve.outlook(measured, len(features), at.recipe.epsilon / 100), at.task.metric, trunk)
-
-
-def _groups(feed: Feed) -> Rows:
-    """(N,) equal for samples of one group."""
-    names = [sample.group or f"\0{i}" for i, sample in enumerate(feed.dataset.samples)]
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _curve(found: curve.Outlook, metric: str, trunk: Json | None) -> shape.Curve:
