@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft import conformal, novelty
+from graft import conformal, novelty, run
 from graft.checkpoint import load_tensors, save_tensors
 from graft.confidence import Sets
 from graft.features import Feed
@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # it takes a second to load, and `graft predict` needs none o
     from graft.trials import Trials, Way
 
 OUT_OF_FOLD = "out_of_fold.safetensors"
-SAID = "held_out"  # the folder of what each trained way says of folds that it was not fitted to, until one is chosen
 MOST = 50_000  # held-out samples that thresholds are made of
 CELLS = 20_000_000  # probabilities that are kept of one way until these are made: 80 MB
 FITTED = 4_000_000  # probabilities that the temperature is fitted to
@@ -75,7 +74,7 @@ def out_of_fold(folder: Path, train: Feed) -> Held | None:
     """None where there is nothing, or it is of other samples than the training part's. What was kept of other ways
     is let go."""
     path, truth = folder / OUT_OF_FOLD, train.targets.cpu()
-    shutil.rmtree(folder / SAID, ignore_errors=True)
+    shutil.rmtree(folder / run.SAID, ignore_errors=True)
     if not path.exists():
         return None
     kept = load_tensors(path)

@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -59,6 +60,7 @@ TRUSTED = ("trust.json", "trust.safetensors")  # where predictions have honest c
 TRANSCRIPTS = "transcripts.json"  # of a run from the hub, which has no splits.jsonl: what a decoder counts words in
 CHOSEN = "chosen.json"  # the recipe that auto came to, which repeats it without choosing again; signed like the others
 LOCK, TRIALS = ".lock", "trials.jsonl"
+SAID = "held_out"  # the folder of what trained ways of auto said out of fold, until one of them is chosen
 BEGUN = ("recipe.json", "environment.json", "labels.json", "issues.json", "data.json", "splits.jsonl")
 
 
@@ -148,6 +150,7 @@ def forget(folder: Path) -> None:
     """Undo `begin`: nothing was measured, and the same --out can be used again."""
     for name in (*BEGUN, TRIALS):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / SAID, ignore_errors=True)
 
 
 def begin_model(folder: Path, backbone: Backbone) -> None:

@@ -103,7 +103,7 @@ class Trials:
                  keep_said: bool = False) -> None:  # fmt: skip
         """`keep_said`: what trained ways say of test rows stays in the folder, for `held_out`."""
         self.recipe, self.pool, self.folds, self.folder = recipe, pool, folds, folder
-        self.said = folder / held_out.SAID if folder and keep_said and pool.kind == "class" else None
+        self.said = folder / run.SAID if folder and keep_said and pool.kind == "class" else None
         self.task = build.task_for(recipe, pool)
         self.targets = self.task.targets(pool)
         self.device = pick(recipe.device)

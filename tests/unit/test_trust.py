@@ -172,7 +172,7 @@ def test_auto_learns_from_folds_that_its_way_was_not_fitted_to(chosen: Path) -> 
     pool = [line for line in run.splits(chosen) if line["split"] != "test"]
     assert about["unlike"]["trunk_fitted_to_familiar"] == any("the final trunk was fitted" in n for n in about["notes"])
     assert about["made_on"] == "out of fold" and len(made.lac) == len(pool)  # each of them once
-    assert not (chosen / held_out.SAID).exists()  # what other ways said is let go
+    assert not (chosen / run.SAID).exists()  # what other ways said is let go
     rows, _ = graft.predict(chosen, str(chosen.parent / "flowers"))
     assert len(rows) == 180 and all(row["set"] for row in rows)
     assert "confidence" in read_json(chosen / "result.json")
@@ -518,7 +518,7 @@ def test_what_a_trained_way_says_is_kept_as_it_is_measured(
     rows, said, _ = trials.held_out(ridge) or pytest.fail("nothing")
     assert sorted(rows.tolist()) == list(range(len(pool))) and said.shape == (180, 3)  # five folds, each sample once
     assert trials.held_out(Way("toy", "full(epochs=2)", "last", (), 8)) is None
-    shutil.rmtree(tmp_path / held_out.SAID)
+    shutil.rmtree(tmp_path / run.SAID)
     assert fresh.held_out(tuned) is None
 
 

@@ -19,8 +19,8 @@ from graft.checks._seen import HeldOut, Rows, Seen
 from graft.errors import MissingExtra
 from graft.types import Issue, Sample, Text
 
-SHARE = 0.35  # of the contradictions that must be errors, for a warning
-LEAST = 3  # labels, for a warning
+SHARE, SURE = 0.35, 0.2  # of the contradictions that must be errors, for a warning: by the estimate, and surely
+LEAST = 3  # samples that the estimate is made of
 KNOWS, GUESSES = 0.5, 0.25  # of the way from the largest class to always right: for a warning, for a word at all
 QUOTED = 70  # characters of a text
 
@@ -72,10 +72,12 @@ def suspects(held: HeldOut) -> Suspects:
     said /= said.sum(1, keepdims=True)
     confused: NDArray[np.bool_] = find_label_issues(y, said, filter_by="both", n_jobs=1)
     agrees = said.argmax(1) == y
-    about, right = 4 * int((~agrees & _typical(said, agrees, 0.75)).sum()), float(agrees.mean())
+    quarter, right = int((~agrees & _typical(said, agrees, 0.75)).sum()), float(agrees.mean())
+    about, sure = 4 * quarter, 4 * (quarter - 1.28 * quarter**0.5)  # a count is Poisson: 90 % sure of so many
     usual = float(np.bincount(y).max() / len(y))
     knows = (right - usual) / (1 - usual)
-    wrong = knows >= KNOWS and about >= 4 * LEAST and about >= SHARE * int((~agrees).sum())
+    contradicted = int((~agrees).sum())
+    wrong = knows >= KNOWS and quarter >= LEAST and about >= SHARE * contradicted and sure >= SURE * contradicted
     rows = np.flatnonzero(confused if wrong else confused & _typical(said, agrees, 0.5) & (knows >= GUESSES))
     order: Rows = rows[np.argsort(quality(held)[rows], kind="stable")]
     return Suspects(order[:about] if wrong else order, wrong, right)
