@@ -23,34 +23,62 @@ BINS, LEAST = 15, 10  # bins, and samples in one, if there are fewer samples tha
 DRAWS, CELLS = 1000, 20_000_000  # bootstrap samples, and random rows drawn for all of them: of large data fewer
 BLOCK = 4096  # samples whose probabilities are held in double precision at once
 PRIOR = 0.5  # standard deviation of log T, before anything is known
+MANY, FOLDS = 1000, 10  # held-out samples from which a temperature needs no proof; parts that the proof is made of
 TINY = float(np.finfo(np.float32).tiny)  # what a probability of 0 is taken for
 
 
 def temperature(probabilities: ArrayLike, targets: ArrayLike) -> float:
     """T > 0 for (N, C) probabilities of held-out samples and (N,) classes; above 1 they were too sure.
 
-    Two things hold few samples back, and vanish with many. The log-loss is smoothed by one sample in N + 2 (Platt
-    1999), as samples without a mistake would ask for certainty; log T has a normal prior around 0, as some 60 samples
-    do more harm than good to heads that are calibrated already. Raises DataError where there is nothing to fit to.
+    Three things hold few samples back, and vanish with many. The log-loss is smoothed by one sample in N + 2, whose
+    class is the runner-up (Platt 1999), as samples without a mistake would ask for certainty. Log T has a normal prior
+    around 0. And T is 1 unless it helps samples that it was not fitted to by more than a standard error: some 60 do
+    more harm than good to heads that are calibrated already. Raises DataError where there is nothing to fit to.
     """
-    from scipy.optimize import minimize_scalar  # `graft predict` fits nothing
-
     logs, truth = _logs(probabilities), _classes(targets)
     if not len(truth) or logs.shape[0] != len(truth):
         raise DataError(f"{len(truth)} labels do not go with {logs.shape[0]} rows", "give held-out samples with labels")
+    return _fitted(logs, truth) if len(truth) >= MANY or _helps(logs, truth) else 1.0
+
+
+def _fitted(logs: Array, truth: Labels) -> float:
+    from scipy.optimize import minimize_scalar  # `graft predict` fits nothing
+
+    share, rows, other = 1 / (len(truth) + 2), np.arange(len(truth)), _runners_up(logs, truth)
 
     def cost(log: float) -> float:
-        return loss(logs * np.exp(-log), truth) + (log / PRIOR) ** 2 / (2 * len(truth))
+        losses = _losses(logs * np.exp(-log))
+        return float((1 - share) * losses[rows, truth].mean() + share * losses[rows, other].mean()
+                     + (log / PRIOR) ** 2 / (2 * len(truth)))  # fmt: skip
 
     return float(np.exp(minimize_scalar(cost, bounds=(-5.0, 5.0), method="bounded").x))
 
 
-def loss(logits: Array, truth: Labels) -> float:
-    """Mean log-loss of (N, C) logits, smoothed by one sample in N + 2."""
-    share = 1 / (len(truth) + 2)
+def _helps(logs: Array, truth: Labels) -> bool:
+    """Whether samples that are held out from the fit gain beyond a standard error, ten parts at a time."""
+    count, rows = len(truth), np.arange(len(truth))
+    part = np.random.default_rng(0).permutation(count) % FOLDS
+    if count < 2 * FOLDS:
+        return False
+    gains = np.empty(count)
+    for fold in range(FOLDS):
+        apart = part == fold
+        found = _fitted(logs[~apart], truth[~apart])
+        gains[apart] = (_losses(logs[apart]) - _losses(logs[apart] / found))[rows[: apart.sum()], truth[apart]]
+    return bool(gains.mean() > gains.std(ddof=1) / count**0.5)
+
+
+def _runners_up(logits: Array, truth: Labels) -> Labels:
+    """(N,) the most probable class but the true one."""
+    others = logits.copy()
+    others[np.arange(len(truth)), truth] = -np.inf
+    return np.asarray(others.argmax(1), np.int64)
+
+
+def _losses(logits: Array) -> Array:
+    """(N, C) log-loss of each sample if that class were its own."""
     top = logits.max(1, keepdims=True)
-    losses = top + np.log(np.exp(logits - top).sum(1, keepdims=True)) - logits
-    return float(((1 - share) * losses[np.arange(len(truth)), truth] + share * losses.mean(1)).mean())
+    return np.asarray(top + np.log(np.exp(logits - top).sum(1, keepdims=True)) - logits)
 
 
 def scaled(probabilities: ArrayLike, temperature: float) -> Array:

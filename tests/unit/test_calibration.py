@@ -161,3 +161,21 @@ def test_nothing_is_said_of_no_samples(measure) -> None:  # type: ignore[no-unty
 def test_one_sample_is_one_bin() -> None:
     assert cal.ece([[0.8, 0.2]], [0]).value == pytest.approx(0.2)
     assert len(cal.reliability([[0.8, 0.2]], [0])) == 1
+
+
+def test_few_samples_do_no_harm_to_calibrated_heads() -> None:
+    """40 held-out samples of 50 classes whose probabilities are right, with tails that are next to nothing."""
+    worse = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        chances = softmax(4 * rng.standard_normal((1040, 50)))
+        truth = np.array([rng.choice(50, p=row) for row in chances])
+        found = cal.temperature(chances[:40], truth[:40])
+        worse.append(log_loss(truth[40:], cal.scaled(chances[40:], found), labels=range(50))
+                     - log_loss(truth[40:], chances[40:], labels=range(50)))  # fmt: skip
+    assert np.mean(worse) < 0.01 and np.mean(np.array(worse) == 0) >= 0.6
+
+
+def test_a_head_that_is_far_too_sure_is_cured_by_few_samples() -> None:
+    scores, truth = logits(60)
+    assert cal.temperature(softmax(5 * scores), truth) > 2

@@ -320,7 +320,8 @@ def test_evaluate_tells_the_calibrated_figures(place: Path, capsys: pytest.Captu
     found = graft.evaluate(place / "run", str(place / "flowers"))
     plain = graft.evaluate(older(place, place / "before"), str(place / "flowers"))
     assert found["scores"] == plain["scores"]  # as fit measures them; what scaling does to them is told beside
-    assert found["confidence"]["brier"]["before"] != found["confidence"]["brier"]["after"]
+    pair = found["confidence"]["brier"]
+    assert (pair["before"] != pair["after"]) == (found["confidence"]["temperature"] != 1)
     sys.argv = ["graft", "evaluate", str(place / "run"), str(place / "flowers"), "--unlike", str(place / "blue")]
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -197,6 +197,7 @@ WORDS = {
     # calibration
     "calibration.none": "没有留出的样本，因此没有学到本次运行有多大把握。",
     "calibration.lead": "概率按温度 {temperature} 缩放，温度学自：{on}。",
+    "calibration.as_is": "概率保持模型原样：没有温度能超出噪声地改善它们（依据：{on}）。",
     "calibration.ece": "期望校准误差：之前 {before}，之后 {after}。",
     "reliability.caption": "预测的正确率与其声称的概率。落在虚线上即名副其实。竖线为 95 % 区间。",
     "reliability.alt": "声称 {sure}：{n} 个中正确 {right}",

@@ -29,6 +29,8 @@ def sureness(facts: Facts, w: Words) -> Json | None:
 def _lead(found: Json, w: Words) -> str:
     on = str(found.get("made_on", "")).removeprefix("on ")
     learned = w.maybe(f"made_on.{on}", on)
+    if found.get("temperature") == 1:
+        return w("calibration.as_is", on=learned)
     made = w("calibration.lead", temperature=f"{found.get('temperature', float('nan')):.2f}", on=learned)
     ece = found.get("ece") or {}
     if ece.get("before") and ece.get("after"):
