@@ -204,7 +204,7 @@ WORDS = {
     "calibration.none": "Nothing was learned about how sure this run may be: there was nothing held out to learn "
     "it from.",
     "calibration.lead": "Probabilities are scaled with a temperature of {temperature}, learned on: {on}.",
-    "calibration.as_is": "Probabilities are those of the model: no temperature would better them beyond noise, by: {on}.",
+    "calibration.as_is": "Probabilities are those of the model: no temperature betters them beyond noise, by: {on}.",
     "calibration.ece": "Expected calibration error: {before} before, {after} after.",
     "reliability.caption": "How often a prediction is right, against how sure it was. On the dashed line, what is "
     "said is true. Bars are 95 % intervals.",
