@@ -43,7 +43,7 @@ def test_a_data_set_of_one_class_is_checked_all_the_same() -> None:
     (root / "cat" / "bad.png").write_bytes(b"no picture")
     with Untouched(root):
         said = graft("check", "photos", *TOY)
-    assert said.code == 0 and said.out.startswith(
+    assert said.code == 3 and said.out.startswith(
         "error    refused: graft fit refuses these data: photos has only one class"
     )
     assert "unreadable (1)" in said.out and "cat/bad.png" in said.out
@@ -53,7 +53,7 @@ def test_data_without_labels_are_checked_all_the_same() -> None:
     for i in range(6):
         picture(Path("photos") / f"{i}.png", i)
     said = graft("check", "photos", *TOY)
-    assert said.code == 0 and "has no labels" in said.out and "-> make one folder per class" in said.out
+    assert said.code == 3 and "has no labels" in said.out and "-> make one folder per class" in said.out
 
 
 @pytest.mark.parametrize("words", [("--backbone", "resnet"), ("--test", "1.5"), ("--sealed", "valid")])

@@ -52,6 +52,9 @@ def place(data: str, to: str) -> Place:
     if root.is_dir() and target.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"--fix {to} lies within the data, which are never written", "choose a folder outside of them")
     listed = target.suffix.lower() == ".csv"
+    if target.suffix.lower() in (".json", ".jsonl", ".tsv", ".txt", ".xlsx", ".zip"):
+        what = f"--fix {to} is neither a new folder nor a .csv"
+        raise UsageError(what, f"--fix {target.with_suffix('')}, or --fix {target.with_suffix('.csv')}")
     found = Place(None, target) if listed else Place(target, target.with_name(f"{target.name}.csv"))
     taken = found.folder is not None and target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken or found.list.exists():

@@ -70,9 +70,9 @@ def test_nothing_of_the_sealed_part_is_measured(flowers: Path, tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patch:
         begin = Trials.__init__
 
-        def watched(self: Trials, recipe: Recipe, pool: Dataset, *rest: Any) -> None:
+        def watched(self: Trials, recipe: Recipe, pool: Dataset, *rest: Any, **more: Any) -> None:
             pools.append(pool)
-            begin(self, recipe, pool, *rest)
+            begin(self, recipe, pool, *rest, **more)
             raise Interrupted(2, "seen enough", "")
 
         patch.setattr(Trials, "__init__", watched)

@@ -42,7 +42,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """What is wrong with the data before anything is trained: unreadable files, copies, leaks, wrong labels, shortcuts.
-    Your files are never written."""
+    Your files are never written. The exit code is 3 where `fit` would refuse the data."""
     from graft import api, checking
 
     console = Console(quiet=quiet)
@@ -50,6 +50,8 @@ def check(
     split: Options = {"test": test, "valid": valid, "sealed": sealed}
     result = api.check(data, backbone=backbone, seed=seed, fix=fix, console=console, **columns, **split)
     table(result, checking.table(result), as_json)
+    if any(issue["severity"] == "error" for issue in result["issues"]):
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -155,13 +155,13 @@ WORDS = {
     "average.macro": "mean over classes",
     "average.weighted": "weighted by samples",
     # confusion
-    "confused.lead": "Most often, {actual} is taken for {predicted}: {count} times.",
+    "confused.lead": "Most often, {actual} is taken for {predicted} ({count}).",
     "confused.none": "No sample was taken for another class.",
     "confused.pairs": "Samples of the pairs that are confused most",
-    "confused.pair": "{actual} taken for {predicted}, {count} times",
+    "confused.pair": "{actual} taken for {predicted} ({count})",
     "confused.many": "There are too many classes for a matrix: these are the pairs that are confused most.",
     "confused.table": "The pairs that are confused most",
-    "matrix.caption": "Rows are what samples are, columns what they were taken for. Blue: right, red: wrong; the "
+    "matrix.caption": "Rows are what samples are, columns what they were taken for. Blue: right, orange: wrong; the "
     "darker, the larger the share of the row.",
     "matrix.alt": "Confusion matrix of {n} classes: {wrong} of {all} samples are wrong.",
     "matrix.corner": "is / taken for",
