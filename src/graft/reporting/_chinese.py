@@ -156,7 +156,7 @@ WORDS = {
     "confused.pair": "{actual} 被认作 {predicted}，{count} 次",
     "confused.many": "类别太多，不画矩阵；下面是最易混淆的类别对。",
     "confused.table": "最易混淆的类别对",
-    "matrix.caption": "行是实际类别，列是预测类别。蓝：正确，红：错误；颜色越深，占该行的比例越大。",
+    "matrix.caption": "行是实际类别，列是预测类别。蓝：正确，橙：错误；颜色越深，占该行的比例越大。",
     "matrix.alt": "{n} 个类别的混淆矩阵：{all} 个样本中有 {wrong} 个错误。",
     "matrix.corner": "实际 / 预测",
     "axis.predicted": "预测",
