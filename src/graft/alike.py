@@ -6,7 +6,6 @@ import hashlib
 import random
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from graft import run
 from graft.cache import Cache
-from graft.data._sniff import open_data, without_options
+from graft.data._sniff import exists, open_data, without_options
 from graft.errors import DataError, GraftError
 from graft.features import Feed
 from graft.types import Dataset, Sample, UnreadableSample
@@ -98,10 +97,3 @@ def _with_digest(sample: Sample, dataset: Dataset) -> Sample:
         return replace(sample, digest=hashlib.sha256(dataset.read_bytes(sample)).hexdigest())
     except UnreadableSample:
         return sample
-
-
-def exists(file: str) -> bool:
-    try:
-        return Path(file).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # a long text is no path
-        return False

@@ -10,10 +10,11 @@ from graft.data._sniff import without_options
 from graft.errors import DataError, UsageError
 from graft.recipe import Recipe
 from graft.recipe import make as make_recipe
-from graft.store import read_json
+from graft.store import Kind, place, read_json
 
 OURS = ("recipe.json", run.LOCK)  # either says that a folder is a run
 OUR_PAGE = b'<meta name="generator" content="Graft">'
+PAGE = Kind("page", (".html", ".htm"), lambda start: OUR_PAGE in start[:2000], "report of Graft", "report.html")
 
 
 def claim(recipe: Recipe, out: str | None, resume: bool) -> Path:
@@ -42,16 +43,6 @@ def _check_out(recipe: Recipe, out: str | None) -> None:
 
 
 def page_place(out: str, folder: Path) -> Path:
-    """Where a report of the run in `folder` goes. Raises UsageError for another kind of file, a place in the data, a
-    folder that is not there, and for a file that is no report of ours."""
-    path, hint = Path(out).expanduser(), "name another place: --out report.html"
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out} is no name for a page", hint)
+    """Where a report of the run in `folder` goes. Raises UsageError for what store.place refuses."""
     data = Path(without_options(make_recipe(read_json(folder / "recipe.json")).data)).expanduser()
-    if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"{out} would lie among the data in {data}, which Graft never writes", hint)
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
-    if path.is_symlink() or (path.exists() and not (path.is_file() and OUR_PAGE in path.read_bytes()[:2000])):
-        raise UsageError(f"{out} is there already, and is no report of Graft", hint)
-    return path
+    return place(Path(out).expanduser(), data, PAGE)

@@ -13,23 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from graft import build, registry, run, trust
-from graft.alike import Known, Near, exists, known_to
+from graft.alike import Known, Near, known_to
 from graft.console import Console
 from graft.data import _text
 from graft.data._audit import audit
 from graft.data._files import is_image, is_sound
-from graft.data._sniff import without_options
+from graft.data._sniff import exists, without_options
 from graft.device import pick
 from graft.engine import Engine
 from graft.errors import DataError, MissingExtra, UsageError, did_you_mean
 from graft.explainers._asked import KINDS, Answer, Question
-from graft.explainers._place import place
+from graft.explainers._place import PICTURE
 from graft.features import Feed
 from graft.intake import for_prediction
 from graft.recipe import AUTO
 from graft.scoring import predict
 from graft.spec import parse
-from graft.store import read_json, replacing
+from graft.store import place, read_json, replacing
 from graft.types import Dataset, Json, Model, Predictions, Sample, Task, Text
 
 ORDER = {"image": ("gradcam", "occlusion"), "text": ("integrated_gradients", "occlusion"),
@@ -55,7 +55,7 @@ def explain(folder: Path, file: str, *, method: str, target: str | None, out: st
     ways = _ways(method, loaded)
     chosen = None if target is None else _class(target, loaded.classes)
     data = Path(without_options(loaded.recipe.data)).expanduser()
-    picture = None if out is None else place(Path(out), data)
+    picture = None if out is None else place(Path(out), data, PICTURE)
     dataset = _opened(file, loaded)
     said, feed = _said(loaded, dataset, device)
     index = int(said.values[0].argmax()) if chosen is None else chosen
@@ -64,7 +64,7 @@ def explain(folder: Path, file: str, *, method: str, target: str | None, out: st
     known = known_to(loaded, feed, dataset.samples[0].digest) if by_likeness else None
     used, answer = _answered(replace(question, known=known.features if known else None), ways)
     known = known or known_to(loaded, feed, dataset.samples[0].digest)
-    picture = picture or place(Path(f"{_stem(file)}-{parse(used).name}.png"), data)
+    picture = picture or place(Path(f"{_stem(file)}-{parse(used).name}.png"), data, PICTURE)
     near = _near(replace(question, known=known.features), known, answer)
     result = {"run": str(folder), "file": file, **_labelled(loaded.task, said, dataset),
               "target": loaded.classes[index], "target_probability": float(said.values[0, index]), "method": used,

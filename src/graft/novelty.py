@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graft.errors import DataError
+from graft.rows import unit_length
 from graft.types import Metric
 
 Array = NDArray[np.float64]
@@ -63,7 +64,7 @@ def bank(features: ArrayLike, classes: int) -> Bank:
     if not len(x) or not np.isfinite(x).all():
         raise DataError(f"{len(x)} features make no bank, or are no numbers", "look at the trunk's features")
     centre = x.mean(0)
-    unit = _unit(x - centre)
+    unit = unit_length(x - centre)
     axes = _axes(unit) if x.shape[1] > WIDTH else None
     rows = (unit if axes is None else unit @ axes.astype(np.float32)).astype(np.float16)
     return Bank(rows, centre, int(np.clip(len(x) // (4 * classes), FEWEST, MOST)), axes)
@@ -154,7 +155,7 @@ def _bound(value: float, end: float, m: int, n: int, z: float = 1.959964) -> flo
 
 
 def _kth(known: Bank, x: Block, near: Block, axes: Block | None) -> Array:
-    unit = _unit(x - known.centre)
+    unit = unit_length(x - known.centre)
     alike = (unit if axes is None else unit @ axes) @ near
     k = min(known.neighbours, alike.shape[1])
     return np.sqrt(np.clip(2 - 2 * np.partition(alike, -k, axis=1)[:, -k].astype(np.float64), 0, None))
@@ -169,7 +170,3 @@ def _axes(unit: Block) -> NDArray[np.float16]:
     kept = np.argsort(-values)[:width]
     kept = kept[values[kept] > 1e-9 * values.max()]
     return np.asarray(few.T @ (vectors[:, kept] / np.sqrt(values[kept])), np.float16)
-
-
-def _unit(x: Block) -> Block:
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)

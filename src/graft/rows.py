@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,17 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Float = TypeVar("Float", bound=np.floating[Any])
 LARGE = 1 << 20  # values of a matrix from which float32 features are multiplied as float32
 CELLS, GRAM_CELLS = 1 << 20, 1 << 24  # values of a block: one that stays in the cache, one worth a D x D product
 HUGE = 1e12  # deviations beyond which squares of float32 overflow, or, of its inverse, vanish
 FAR = 1e5  # deviations from zero to the mean, beyond which float32 loses too many digits of what varies
 FLOOR = 1e-6  # of the largest deviation: a feature that varies less is only centred
+
+
+def unit_length(x: NDArray[Float]) -> NDArray[Float]:
+    """(N, D) scaled to length 1, in their own precision; zeros stay."""
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), x.dtype)
 
 
 @dataclass(frozen=True, eq=False)

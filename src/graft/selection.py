@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from graft.rows import unit_length
+
 Array = NDArray[np.float64]
 SHORTLIST = 5  # times as many uncertain samples are looked at as are chosen
 
@@ -24,8 +26,10 @@ def select(features: Array, uncertainty: Array, count: int, known: Array | None 
     uncertain one is the first. Of copies one is chosen; farthest of all means cosine distance.
     """
     listed = np.argsort(-uncertainty, kind="stable")[: SHORTLIST * count]
-    x = _unit(features[listed])
-    apart = np.full(len(listed), np.inf) if known is None or not len(known) else _distances(x, _unit(known)).min(1)
+    x = unit_length(features[listed])
+    apart = (
+        np.full(len(listed), np.inf) if known is None or not len(known) else _distances(x, unit_length(known)).min(1)
+    )
     chosen: list[int] = []
     while len(chosen) < min(count, len(listed)):
         at = int(apart.argmax())  # of equals the most uncertain
@@ -39,12 +43,8 @@ def select(features: Array, uncertainty: Array, count: int, known: Array | None 
 
 def nearest(asked: Array, known: Array, count: int) -> NDArray[np.int64]:
     """(n, D) and (M, D) -> (n, k) rows of `known`, the most similar by cosine first, k = min(count, M)."""
-    distances = _distances(_unit(asked), _unit(known))
+    distances = _distances(unit_length(asked), unit_length(known))
     return np.argsort(distances, axis=1, kind="stable")[:, :count].astype(np.int64)
-
-
-def _unit(x: Array) -> Array:
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
 def _distances(a: Array, b: Array) -> Array:

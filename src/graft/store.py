@@ -11,13 +11,14 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graft.errors import IntegrityError, ResourceError, UsageError
 
+START = 4096  # bytes of a file that tell whose it is
 DAMAGED = "restore it from a copy, or make the run again"
 
 
@@ -69,6 +70,37 @@ def read_json(path: Path) -> Any:
         raise IntegrityError(f"{path} is missing", DAMAGED) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise IntegrityError(f"{path} is damaged: {error}", DAMAGED) from None
+
+
+class Kind(NamedTuple):
+    """A file that a verb writes where its user says: `ours` tells by the first bytes whether one that is there is ours
+    to replace."""
+
+    noun: str  # "page"
+    suffixes: tuple[str, ...]
+    ours: Callable[[bytes], bool]
+    whose: str  # "report of Graft"
+    example: str  # a name for it
+
+
+def place(path: Path, data: Path, kind: Kind) -> Path:
+    """The path as it is. Raises UsageError for another kind of file, for one that is there and not ours to replace, for
+    a folder that is not there, and for a place in the folder `data`; beside a table is no such place."""
+    hint = f"name another place: --out {kind.example}"
+    if path.suffix.lower() not in kind.suffixes:
+        raise UsageError(f"{path} is no name for a {kind.noun}", hint)
+    if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"{path} would lie among the data in {data}, which Graft never writes", hint)
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
+    if path.is_symlink() or (path.exists() and not (path.is_file() and kind.ours(_start(path)))):
+        raise UsageError(f"{path} is there already, and is no {kind.whose}", hint)
+    return path
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(START)
 
 
 @contextmanager

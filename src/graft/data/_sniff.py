@@ -64,24 +64,25 @@ def options_of(data: str) -> Mapping[str, Any]:
 
 def _as_path(text: str) -> Spec | None:
     """`data.csv(label='species')`: the options count only when the text as a whole is no path."""
-    if _exists(text):
+    if exists(text):
         return Spec(_reader(Path(text).expanduser()), text)
     path, call = _cut(text)
-    if not call or not _exists(path):
+    if not call or not exists(path):
         return None
     return Spec(_reader(Path(path).expanduser()), path, spec.parse(f"options{call}").options)
 
 
 def _cut(text: str) -> tuple[str, str]:
     """What stands before the options, and these: the longest path that exists, for names may have brackets, too."""
-    if _exists(text) or not text.endswith(")") or "(" not in text:
+    if exists(text) or not text.endswith(")") or "(" not in text:
         return text, ""
     places = [match.start() for match in re.finditer(r"\(", text)]
-    at = next((place for place in reversed(places) if _exists(text[:place])), places[0])
+    at = next((place for place in reversed(places) if exists(text[:place])), places[0])
     return text[:at], text[at:]
 
 
-def _exists(text: str) -> bool:
+def exists(text: str) -> bool:
+    """Whether a text is the path of something that is there."""
     try:
         return bool(text) and Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # too long for a path, a NUL, an unknown ~user
