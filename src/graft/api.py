@@ -26,7 +26,6 @@ from graft.pages import check_language
 from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
-from graft.spec import parse
 from graft.store import read_json
 from graft.types import Dataset, Issue, Json, Predictions, Recipe
 
@@ -171,10 +170,10 @@ def pretrain(
 ) -> Json:
     """Train a trunk by the same loop, without anything to transfer it to yet; `options` are those of `fit`.
 
-    Of images and of sounds with labels: from random weights, and it is written beside the run as trunk.safetensors +
-    .json. Of texts: by guessing hidden words (labels are ignored), from random weights or, with a `backbone` that has
-    some, from its own; of sounds without labels by guessing hidden frames. Every run is a trunk, too: trained:<its
-    folder>. Raises what `fit` raises.
+    It begins with random weights or, with a `backbone` that has some, with its own: continued pretraining. Images and
+    sounds with labels are learned by these, unless a `task` says otherwise; texts by guessing hidden words, sounds
+    without labels by guessing hidden frames. A trunk of images or sounds is written beside the run as trunk.safetensors
+    + .json. Every run is a trunk, too: trained:<its folder>. Raises what `fit` raises.
     """
     from graft.pretrained import export_trunk
 
@@ -184,7 +183,6 @@ def pretrain(
     if kind == "text":
         return fit(data, controls=False, **of_words(said))
     said = of_sounds(data, said) if kind == "audio" else {**PRETRAIN, **said}
-    said["backbone"] = str(parse(str(said["backbone"])).with_options(pretrained=False))
     result = fit(data, controls=False, **said)
     if not (Path(result["run"]) / "trunk.json").exists():
         export_trunk(Path(result["run"]), result)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from graft import augment, augment_sound, registry
 from graft.backbones._sounds import Sounds
@@ -34,6 +35,7 @@ UNLABELLED = {"text": "mlm", "audio": "masked_spectrogram"}  # what a trunk is p
 ANY = ("O", "B-a")  # classes that every task takes, that of tags too
 GENERAL = ("head", "loss", "label_smoothing", "class_weights")  # fields of a recipe that are options of tasks
 SPEECH = "cnn_tdnn"  # Graft's own trunk that hands on frames
+Samples = Callable[[Backbone], Tensor]  # another trunk -> (N, D), what it makes of the training samples
 MOST = 1e30  # the largest number that is learned: what is kept is float32
 
 
@@ -168,17 +170,16 @@ def probe(recipe: Recipe, classes: int) -> Fitted:
     return Fitted(asked.bind(registry.find("probe", asked.name)), classes)
 
 
-def flow(recipe: Recipe, model: Model) -> Flow:
+def flow(recipe: Recipe, model: Model, samples: Samples | None = None) -> Flow:
     """The strategy, as far as its first phase: an impossible argument is said before anything is written.
 
-    Any term can join any strategy: the recipe's terms are added to each phase.
+    Any term can join any strategy: the recipe's terms are added to each phase. `samples`: what another trunk makes of
+    the training samples as they are, for terms that ask for it.
     """
     if is_probe(recipe.strategy):
         return _fitted(model, parse(recipe.strategy).name)
     phases = _phases(recipe, model)
-    asked = [parse(text) for text in recipe.terms]
-    terms = tuple(term.bind(registry.find("term", term.name), model) for term in asked)
-    return _with_terms(next(phases, None), phases, terms)
+    return _with_terms(next(phases, None), phases, _terms(recipe, model, samples))
 
 
 def check_flow(recipe: Recipe, model: Model) -> None:
@@ -187,8 +188,18 @@ def check_flow(recipe: Recipe, model: Model) -> None:
         return
     with closing(_phases(recipe, model)) as phases:
         next(phases, None)
-    for term in map(parse, recipe.terms):
-        term.bind(registry.find("term", term.name), model)
+    _terms(recipe, model)
+
+
+def _terms(recipe: Recipe, model: Model, samples: Samples | None = None) -> tuple[object, ...]:
+    """The recipe's terms; what one of them owns begins at random, as the seed says."""
+    made = []
+    for i, asked in enumerate(map(parse, recipe.terms)):
+        with seeded(recipe.seed, "term", i):
+            term = registry.find("term", asked.name)
+            given = {"samples": samples} if "samples" in inspect.signature(term).parameters else {}
+            made.append(asked.bind(partial(term, **given), model))
+    return tuple(made)
 
 
 def _phases(recipe: Recipe, model: Model) -> Flow:

@@ -183,7 +183,15 @@ class Job:
                 run.append(self.folder, event)
 
         checkpoints = Checkpoints(self.folder / "ckpt")
-        return Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(build.flow(self.recipe, model))
+        flow = build.flow(self.recipe, model, lambda other: self._by(other, feeds[0], story))
+        return Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(flow)
+
+    def _by(self, other: Backbone, train: Feed, story: Tell) -> torch.Tensor:
+        """(N, D) what another trunk, a teacher, makes of the training samples as they are."""
+        engine = Engine.of(self.recipe, self.console.say)
+        tell = lambda done, total: story({"event": "features", "done": done, "total": total})  # noqa: E731
+        feed = Feed(train.dataset, other, device=train.device, cache=train.cache, engine=engine, tell=tell, targets=())
+        return feed.pooled()
 
     # ------------------------------------------------------------------------------------------------------- after
 

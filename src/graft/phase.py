@@ -21,9 +21,9 @@ from graft.device import autocast, reseed, seeded
 from graft.errors import Interrupted, ResourceError
 from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
-from graft.progress import Progress, State, copies, fill
+from graft.progress import Progress, State, copies, fill, own_parameters
 from graft.scoring import predict
-from graft.types import Batch, Json, Model, Phase, Recipe, Result, Step, Task
+from graft.types import Batch, Group, Json, Model, Phase, Recipe, Result, Step, Task
 
 SAVE_EVERY = 30.0  # seconds between two checkpoints inside a phase
 Tell = Callable[[Json], None]
@@ -56,14 +56,15 @@ class PhaseRun:
             self.model, self.recipe.batchnorm, len(setting.train), self.recipe.batch_size
         )
         set_modes(self.model, self.still_batchnorm)
-        self.optimizer = optim.optimizer(self.recipe.optimizer, phase.groups, self.recipe.weight_decay)
+        groups = _with_those_of_terms(phase)
+        self.optimizer = optim.optimizer(self.recipe.optimizer, groups, self.recipe.weight_decay)
         self.optimizer.zero_grad(set_to_none=True)  # a strategy may have looked at gradients between two phases
         self.schedule = optim.schedule(phase.schedule or self.recipe.schedule)
         self.scaler = torch.amp.GradScaler(setting.train.device.type, enabled=setting.train.dtype is torch.float16)
-        self.moving = [p for group in phase.groups for p in group.params]
+        self.moving = [p for group in groups for p in group.params]
         self.live = moving_state(self.model)
         average = copies(self.live) if self.recipe.ema else {}
-        self.state = State(self.model, self.optimizer, self.scaler, average, copies(self.live))
+        self.state = State(self.model, self.optimizer, self.scaler, average, copies(self.live), phase.terms)
         self.blend = optim.Average(self.recipe.ema, average, self.live)
         self.at = Progress(number)
         self.pairs = order.Pairs(setting.train.targets) if phase.pairs else None
@@ -76,7 +77,7 @@ class PhaseRun:
         setting, total = self.setting, self.phase.epochs
         setting.train.open(self.boundary)
         setting.valid.open(self.boundary)
-        moved = sum(p.numel() for p in self.moving)
+        moved = sum(p.numel() for group in self.phase.groups for p in group.params)
         plain = bool(self.boundary and setting.train.augment and not setting.train.views)
         stages = len(self.model.backbone.stages)
         setting.tell({"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved,
@@ -240,6 +241,12 @@ class PhaseRun:
             f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
             "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
         )
+
+
+def _with_those_of_terms(phase: Phase) -> tuple[Group, ...]:
+    """What a term owns, such as a projection, moves as fast as what moves fastest."""
+    own = own_parameters(phase.terms)
+    return (*phase.groups, Group(own, max(group.lr for group in phase.groups))) if own else phase.groups
 
 
 def how_to_go_on(setting: Setting) -> str:

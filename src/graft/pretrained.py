@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from graft import run
+from graft.backbones.bundled import FOLDER
 from graft.checkpoint import save_tensors
 from graft.errors import ResourceError
+from graft.spec import Spec, parse
 from graft.store import read_json, replacing, sha256, write_json
 from graft.types import Json
 
@@ -32,7 +34,7 @@ def export_trunk(folder: Path, result: Json) -> Path:
 def _card(folder: Path, result: Json, path: Path) -> Json:
     data, backbone = read_json(folder / "data.json"), read_json(folder / "backbone.json")
     return {
-        "architecture": backbone["source"],
+        "architecture": _architecture(parse(backbone["source"])),
         "modality": backbone["modality"],
         "parameters": backbone["parameters"],
         "data": data["name"],
@@ -45,6 +47,15 @@ def _card(folder: Path, result: Json, path: Path) -> Json:
         "sha256": sha256(path),
         "licence": f"Apache-2.0 for these weights; the terms of the source {_noun(backbone)} are those of their owners",
     }
+
+
+def _architecture(source: Spec) -> str:
+    """What makes the network with random weights: of a file of ours what is said of it, of a bundled trunk its card."""
+    if source.name == "local":
+        return str(source.options["arch"])
+    if source.name == "bundled":
+        return str(read_json(FOLDER / f"{source.target}.json")["architecture"])
+    return str(source)
 
 
 def _noun(backbone: Json) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -40,9 +40,11 @@ class State:
     scaler: torch.amp.GradScaler
     average: dict[str, Tensor]
     kept: dict[str, Tensor]
+    terms: Sequence[object] = ()  # those that are modules have tensors of their own
 
     def tensors(self) -> dict[str, Tensor]:
-        parts = {"model": self.model.state_dict(), "average": self.average, "kept": self.kept}
+        parts = {"model": self.model.state_dict(), "average": self.average, "kept": self.kept,
+                 "terms": own_state(self.terms)}  # fmt: skip
         made = {f"{part}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
         moments = self.optimizer.state_dict()["state"]
         return made | {
@@ -57,6 +59,7 @@ class State:
         self.model.load_state_dict(_under("model/", tensors))
         fill(self.average, _under("average/", tensors))
         fill(self.kept, _under("kept/", tensors))
+        fill(own_state(self.terms), _under("terms/", tensors))
         moments: dict[int, dict[str, Any]] = {}
         for name, value in _under("optimizer/", tensors).items():
             index, _, key = name.partition("/")
@@ -64,6 +67,17 @@ class State:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.scaler.load_state_dict(facts["scaler"])
         return Progress(**{key: value for key, value in facts.items() if key != "scaler"})
+
+
+def own_state(terms: Sequence[object]) -> dict[str, Tensor]:
+    """The tensors of the terms that own some, as they are."""
+    modules = [(i, term) for i, term in enumerate(terms) if isinstance(term, nn.Module)]
+    return {f"terms.{i}.{name}": tensor for i, term in modules for name, tensor in term.state_dict().items()}
+
+
+def own_parameters(terms: Sequence[object]) -> tuple[nn.Parameter, ...]:
+    modules = [term for term in terms if isinstance(term, nn.Module)]
+    return tuple(p for term in modules for p in term.parameters() if p.requires_grad)
 
 
 def fill(mine: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:

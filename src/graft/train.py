@@ -21,6 +21,7 @@ from graft.errors import Interrupted
 from graft.features import Feed
 from graft.freeze import freeze
 from graft.phase import PhaseRun, Setting, Tell, how_to_go_on
+from graft.progress import fill, own_state
 from graft.scoring import predict
 from graft.types import Flow, Model, Phase, Recipe, Result, Task
 
@@ -49,7 +50,7 @@ class Loop:
         with self._signals():
             phase = next(flow, None)
             while phase is not None:
-                result = self._finished(len(results)) or self._train(len(results), phase)
+                result = self._finished(len(results), phase) or self._train(len(results), phase)
                 results.append(result)
                 self.setting.passed += result.epochs
                 try:
@@ -60,11 +61,13 @@ class Loop:
             self.tell({"event": "damaged", "names": self.checkpoints.damaged})
         return results
 
-    def _finished(self, number: int) -> Result | None:
+    def _finished(self, number: int, phase: Phase) -> Result | None:
         stored = self.checkpoints.finished(number) if self.checkpoints else None
         if stored is None:
             return None
-        self.model.load_state_dict(stored[0])
+        tensors, owned = stored[0], own_state(phase.terms)
+        fill(owned, {name: tensors[name] for name in owned})
+        self.model.load_state_dict({name: value for name, value in tensors.items() if name not in owned})
         self.tell({"event": "phase_done", "again": True, **stored[1]})
         return Result(**stored[1])
 
@@ -74,7 +77,8 @@ class Loop:
         else:
             result = PhaseRun(self.setting, number, phase).run()
         if self.checkpoints:
-            self.checkpoints.save_phase(number, self.model.state_dict(), asdict(result))
+            state = {**self.model.state_dict(), **own_state(phase.terms)}
+            self.checkpoints.save_phase(number, state, asdict(result))
         self.tell({"event": "phase_done", **asdict(result)})
         return result
 

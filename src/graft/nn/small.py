@@ -34,12 +34,20 @@ class Block(nn.Module):
         return F.relu(self.body(x) + self.shortcut(x))
 
 
-def small(widths: Sequence[int] = (32, 64, 128, 384), blocks: Sequence[int] = (1, 1, 1, 1)) -> list[nn.Module]:
-    """The stages, input first: the stem and one stage a width. (B, 3, H, W) -> (B, widths[-1], H/16, W/16)."""
+def small(
+    widths: Sequence[int] = (32, 64, 128, 384), blocks: Sequence[int] = (1, 1, 1, 1), expand: int = 0
+) -> list[nn.Module]:
+    """The stages, input first: the stem and one stage a width. (B, 3, H, W) -> (B, widths[-1], H/16, W/16).
+
+    `expand` adds a last stage of 1x1 convolutions that many channels wide (Sandler et al. 2018, arXiv:1801.04381): it
+    costs little, and a linear probe has more to choose from.
+    """
     stages: list[nn.Module] = [nn.Sequential(*_conv(3, widths[0], 3, 2), nn.ReLU())]
     inputs = widths[0]
     for i, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
         strides = [2 if i else 1] + [1] * (depth - 1)
         stages.append(nn.Sequential(*(Block(inputs if k == 0 else width, width, s) for k, s in enumerate(strides))))
         inputs = width
+    if expand:
+        stages.append(nn.Sequential(*_conv(inputs, expand, 1, 1), nn.ReLU()))
     return stages
