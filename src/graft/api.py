@@ -23,7 +23,7 @@ from graft.features import Feed
 from graft.hub import folder_of
 from graft.intake import for_evaluation, for_prediction, pool_of
 from graft.pages import check_language
-from graft.planning import PRETRAIN, modality, of_sounds, of_words, plan, recipe_of
+from graft.planning import modality, of_images, of_sounds, of_words, plan, recipe_of
 from graft.recipe import AUTO
 from graft.recipe import make as make_recipe
 from graft.store import read_json
@@ -171,8 +171,8 @@ def pretrain(
     """Train a trunk by the same loop, without anything to transfer it to yet; `options` are those of `fit`.
 
     It begins with random weights or, with a `backbone` that has some, with its own: continued pretraining. Images and
-    sounds with labels are learned by these, unless a `task` says otherwise; texts by guessing hidden words, sounds
-    without labels by guessing hidden frames. A trunk of images or sounds is written beside the run as trunk.safetensors
+    sounds with labels are learned by these, unless a `task` such as simclr says otherwise; without labels images are
+    told apart by their views, texts learned by guessing hidden words, sounds by guessing hidden frames. A trunk of images or sounds is written beside the run as trunk.safetensors
     + .json. Every run is a trunk, too: trained:<its folder>. Raises what `fit` raises.
     """
     from graft.pretrained import export_trunk
@@ -182,7 +182,7 @@ def pretrain(
     kind = modality(data, said)
     if kind == "text":
         return fit(data, controls=False, **of_words(said))
-    said = of_sounds(data, said) if kind == "audio" else {**PRETRAIN, **said}
+    said = of_sounds(data, said) if kind == "audio" else of_images(data, said)
     result = fit(data, controls=False, **said)
     if not (Path(result["run"]) / "trunk.json").exists():
         export_trunk(Path(result["run"]), result)

@@ -12,7 +12,7 @@ than torch does, and neither prediction nor `basic` alone needs it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, final
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from graft import spec
 from graft.device import seeded
 from graft.errors import UsageError, did_you_mean
-from graft.types import Augment
+from graft.types import Augment, Inputs
 
 
 def build(text: str) -> Augment | None:
@@ -49,7 +49,7 @@ def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour
     within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
     within(0 <= rotate <= 180, "rotate", rotate, "an angle in degrees, either way", "0 <= rotate <= 180")
     within(0 <= colour < 1, "colour", colour, "a strength", "0 <= colour < 1")
-    return Basic(scale, flip, rotate, colour)
+    return Each(Basic(scale, flip, rotate, colour))
 
 
 def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
@@ -57,13 +57,28 @@ def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
     within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
     from torchvision.transforms import v2
 
-    return Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide())
+    return Each(Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide()))
 
 
 def within(holds: bool, name: str, value: object, what: str, limits: str) -> None:
     """Raises UsageError for an option outside of its limits."""
     if not holds:
         raise UsageError(f"{name}={value!r} is not {what}", f"choose {limits}")
+
+
+@final
+@dataclass(frozen=True)
+class Each:
+    """One view of each picture of a batch."""
+
+    view: Callable[[Tensor, int, int], Tensor]  # (3, R, R) uint8, size, seed -> (3, size, size) uint8
+
+    def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
+        shape = (len(samples), 3, size, size)
+        made = torch.empty(shape, dtype=samples.dtype, memory_format=torch.channels_last, device=samples.device)
+        for place, one, seed in zip(made, samples, seeds, strict=True):
+            place.copy_(self.view(one, size, seed))
+        return Inputs(made)
 
 
 @final

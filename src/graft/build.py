@@ -31,7 +31,6 @@ from graft.types import Backbone, Corpus, Dataset, Flow, Model, Phase, Preproces
 
 TASKS = {"class": "classification", "labels": "multilabel", "number": "regression", "tags": "token_classification",
          "answers": "question_answering", "transcript": "ctc", "none": "mlm"}  # fmt: skip
-UNLABELLED = {"text": "mlm", "audio": "masked_spectrogram"}  # what a trunk is pretrained by, without labels
 ANY = ("O", "B-a")  # classes that every task takes, that of tags too
 GENERAL = ("head", "loss", "label_smoothing", "class_weights")  # fields of a recipe that are options of tasks
 SPEECH = "cnn_tdnn"  # Graft's own trunk that hands on frames

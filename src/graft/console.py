@@ -29,7 +29,7 @@ GRAVE = ("leak", "shortcut", "conflicting-labels", "class-not-in-train", "class-
          "conflicting-near-copies", "lying-header")  # fmt: skip
 FEW_GROUPS = 5  # in the test part, below which its interval says little of other groups
 RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece", "exact",
-         "subset", "wer", "cer", "word_accuracy")  # fmt: skip
+         "subset", "wer", "cer", "word_accuracy", "retrieval")  # fmt: skip
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

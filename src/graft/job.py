@@ -37,7 +37,7 @@ from graft.verdict import verdict
 Scores = dict[str, Metric]
 # What the console shows; result.json has all.
 HEADLINES = ("accuracy", "word_accuracy", "top5", "f1", "exact", "f1_micro", "f1_macro", "subset_accuracy", "r2",
-             "pearson", "spearman", "wer", "cer", "perplexity", "explained", "loss")  # fmt: skip
+             "pearson", "spearman", "wer", "cer", "perplexity", "explained", "retrieval", "spread", "loss")  # fmt: skip
 
 
 @final

@@ -11,7 +11,7 @@ from graft.clock import seconds
 from graft.data._sniff import open_data, with_columns
 from graft.device import pick, precision
 from graft.errors import UsageError
-from graft.recipe import AUTO
+from graft.recipe import AUTO, PRETEXT
 from graft.recipe import make as make_recipe
 from graft.spec import parse
 from graft.store import read_json
@@ -32,6 +32,17 @@ PRETRAIN = {
     "valid": 0.05,
     "test": 0.0,
 }  # Smith & Topin 2018; Goyal et al. 2017
+PRETRAIN_SELF = {
+    "backbone": "small",
+    "optimizer": "adamw",
+    "schedule": "cosine(warmup=0.1)",
+    "weight_decay": 1e-4,
+    "batch_size": 256,
+    "ema": 0.0,
+    "augment": "none",
+    "valid": 0.05,
+    "test": 0.0,
+}  # the task makes its own views
 PRETRAIN_TEXT = {
     "backbone": "bert",
     "task": "mlm",
@@ -153,13 +164,29 @@ def _check_numbers(recipe: Recipe) -> None:
 def modality(data: str, said: Json) -> str:
     """As the task says; without one, as the data are."""
     task = parse(said.get("task", AUTO)).name
-    found = [kind for kind, name in build.UNLABELLED.items() if name == task]
+    found = [kind for kind, names in PRETEXT.items() if task in names]
     return found[0] if found else open_data(data).modality
+
+
+def of_images(data: str, said: Json) -> Json:
+    """The options of a run that learns a trunk of images: by their labels, or where there are none, or where it is
+    asked for, by what the images say themselves; a trunk that has learned something goes on more slowly."""
+    asked = parse(said.get("task", AUTO)).name
+    if asked == AUTO and any(sample.label is not None for sample in open_data(data).samples):
+        return {**PRETRAIN, **said}
+    if asked != AUTO and asked not in PRETEXT["image"]:
+        return {**PRETRAIN, **said}
+    trunk = parse(str(said.get("backbone", PRETRAIN_SELF["backbone"])))
+    scratch = trunk.name == PRETRAIN_SELF["backbone"] or trunk.options.get("pretrained") is False
+    strategy = "full(epochs=100, lr=2e-3, head_lr=2e-3)" if scratch else "full(epochs=20, lr=5e-4, head_lr=2e-3)"
+    strategy = _moving(str(said.get("strategy", strategy)))
+    task = PRETEXT["image"][0] if asked == AUTO else said["task"]
+    return {**PRETRAIN_SELF, **said, "strategy": strategy, "task": task}
 
 
 def of_sounds(data: str, said: Json) -> Json:
     """The options of a run that learns a trunk of sounds: by their labels, or where there are none by hidden frames."""
-    opened, hidden = open_data(data), build.UNLABELLED["audio"]
+    opened, hidden = open_data(data), PRETEXT["audio"][0]
     asked = parse(said.get("task", AUTO)).name
     if asked == hidden or (asked == AUTO and all(sample.label is None for sample in opened.samples)):
         return {**PRETRAIN_SOUND, "task": hidden, "head": "linear", "label_smoothing": 0.0, **said}
@@ -172,8 +199,13 @@ def of_words(said: Json) -> Json:
     trunk = parse(str(said.get("backbone", PRETRAIN_TEXT["backbone"])))
     scratch = trunk.name == PRETRAIN_TEXT["backbone"] or trunk.options.get("pretrained") is False
     strategy = str(said.get("strategy", "full(epochs=3, lr=5e-4, head_lr=5e-4)" if scratch else "full(epochs=3)"))
+    asked = {**PRETRAIN_TEXT, **said, "strategy": _moving(strategy)}
+    return asked if parse(asked["task"]).name != AUTO else {**asked, "task": PRETRAIN_TEXT["task"]}
+
+
+def _moving(strategy: str) -> str:
+    """The strategy, if all of a trunk can move by it. Raises UsageError otherwise."""
     if parse(strategy).name == AUTO or build.is_probe(strategy):
         what = f"{parse(strategy).name} is no way to pretrain a trunk: all of it has to move"
         raise UsageError(what, "--strategy full, or leave it out")
-    asked = {**PRETRAIN_TEXT, **said, "strategy": strategy}
-    return asked if parse(asked["task"]).name != AUTO else {**asked, "task": PRETRAIN_TEXT["task"]}
+    return strategy

@@ -17,6 +17,11 @@ def _of(default: Any, words: str) -> Any:
 
 
 AUTO = "auto"  # the strategy, and the backbone, that are chosen by measurement
+PRETEXT = {
+    "image": ("simclr", "vicreg", "byol", "rotation", "jigsaw", "masked_autoencoder"),
+    "text": ("mlm",),
+    "audio": ("masked_spectrogram",),
+}  # tasks whose labels come from the samples; the first is what a trunk is pretrained by where there are no labels
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Recipe:
     precision: str = _of("auto", "fp32, bf16 or fp16; auto: bf16 where the processor has it and features stay the same")
     engine: str = _of("eager", "what runs a frozen trunk: eager, compiled, openvino or onnxruntime")
     device: str = _of("auto", "cpu, cuda, ...")
+    watch: str | None = _of(None, "labelled data by which a trunk is watched (k-NN) while it learns without labels")
     valid: float = _of(0.15, "share that chooses, where the data have no valid part")
     test: float = _of(0.15, "share that is sealed until the end, where the data have no test part")
     sealed: str | None = _of(None, "the given part that is the sealed test, where it is not called test")

@@ -36,6 +36,7 @@ class Inputs(NamedTuple):
     pair, if it has one), or words where it comes in words; -1 for padding, special tokens and the other text of a pair;
     of a sound in windows, the frames of its wave.
     `truth` (B, T, ...): what a view has hidden of `x` and a task is to guess, nan where nothing is hidden.
+    Where a task looks at V views of each picture, all of these have B * V rows, those of a sample together.
     """
 
     x: Tensor
@@ -82,9 +83,12 @@ class Preprocess(Protocol):
 
 
 class Augment(Protocol):
-    """A random view of one picture, fixed by `seed`: (3, R, R) uint8 -> (3, size, size) uint8."""
+    """Random views of pictures, each fixed by its seed, whatever else is in the batch."""
 
-    def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor: ...
+    def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
+        """(B, 3, R, R) uint8 -> `x` (B * V, 3, size, size) uint8: the V views of a sample one after the other. `truth`,
+        (B * V, ...), is what there is to be guessed of them."""
+        ...
 
 
 class SoundView(Protocol):

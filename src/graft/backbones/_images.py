@@ -59,14 +59,11 @@ class Images:
         return [self.sample(raw) for raw in raws]
 
     def batch(self, samples: Tensor, augment: Augment | None = None, seeds: Sequence[int] = ()) -> Inputs:
-        """(B, 3, R, R) uint8 -> (B, 3, size, size) float, normalised, channels last."""
+        """(B, 3, R, R) uint8 -> (B, 3, size, size) float, normalised, channels last; of V views (B * V, ...)."""
         if augment is None:
             return Inputs(self._normalised(self.centre(samples)))
-        size = (len(samples), 3, self.size, self.size)
-        views = torch.empty(size, dtype=samples.dtype, memory_format=torch.channels_last, device=samples.device)
-        for view, one, seed in zip(views, samples, seeds, strict=True):
-            view.copy_(augment(one, self.size, seed))
-        return Inputs(self._normalised(views))
+        views = augment(samples, self.size, seeds)
+        return views._replace(x=self._normalised(views.x))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """(x / 255 - mean) / std as one multiplication and one addition, over whole rows in the order of memory."""

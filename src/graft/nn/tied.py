@@ -15,6 +15,14 @@ HINT = "choose a trunk like BERT: --backbone bert, or minilm"
 
 
 class Tied(nn.Module):
+    """A head that is made for one trunk, and gets to know it before anything is trained or loaded."""
+
+    def tie(self, backbone: Backbone) -> None:
+        """Raises UsageError for a trunk that it cannot be a head of."""
+        raise NotImplementedError
+
+
+class TiedWords(Tied):
     """A head that looks up `words` (V, D) in the trunk, where they move with it; no parameter of its own."""
 
     def tie(self, backbone: Backbone) -> None:
@@ -32,7 +40,7 @@ class Tied(nn.Module):
 
 
 @final
-class HiddenWords(Tied):
+class HiddenWords(TiedWords):
     """(K, D) tokens -> (K, V) logits: a layer of its own, GELU, LayerNorm, the table, and a bias for each word.
 
     As BERT's (Devlin et al. 2019, arXiv:1810.04805).

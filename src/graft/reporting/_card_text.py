@@ -21,7 +21,13 @@ KINDS = {"classification": "A classifier of {what}", "multilabel": "A multi-labe
          "regression": "A regression on {what}", "token_classification": "A tagger of the words of {what}",
          "question_answering": "A reader that answers questions from {what}", "ctc": "A speech recogniser",
          "mlm": "A trunk for {what}, trained by guessing hidden words",
-         "masked_spectrogram": "A trunk for {what}, trained by guessing hidden frames"}  # fmt: skip
+         "masked_spectrogram": "A trunk for {what}, trained by guessing hidden frames",
+         "simclr": "A trunk for {what}, trained by telling them apart by their views",
+         "vicreg": "A trunk for {what}, trained on pairs of views",
+         "byol": "A trunk for {what}, trained by guessing one view from another",
+         "rotation": "A trunk for {what}, trained by guessing how they are turned",
+         "jigsaw": "A trunk for {what}, trained by putting their tiles in order",
+         "masked_autoencoder": "A trunk for {what}, trained by painting hidden patches"}  # fmt: skip
 WHAT = {"image": "images", "text": "texts", "audio": "sounds"}
 
 

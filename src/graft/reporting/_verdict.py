@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from graft.console import GRAVE, RATES
+from graft.recipe import PRETEXT as OF_SAMPLES
 from graft.reporting._facts import Facts
 from graft.reporting._words import Words, amount, count, missing
 from graft.types import Json
@@ -122,7 +123,7 @@ def _better(facts: Facts, w: Words, guess: str | None) -> Line:
     return Line(w("ask.guess"), w(f"guess.{word}"), [more], MARKS.get(word, "?"))
 
 
-PRETEXT = ("mlm", "masked_spectrogram")
+PRETEXT = tuple(task for tasks in OF_SAMPLES.values() for task in tasks)
 MARKS = {"yes": "+", "no": "-"}
 
 
