@@ -15,7 +15,7 @@ LAYERS = (
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
     | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"}
     | {"augment_sound", "masking_sound", "transcripts", "calibration", "conformal", "novelty", "curve", "cells"}
-    | {"selection", "confidence"},
+    | {"selection", "confidence", "views"},
     {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"} | {"checks", "explainers"},
     {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}
@@ -23,6 +23,7 @@ LAYERS = (
     | {"seen", "groups", "left_out", "adapting", "adapted", "domains"}
     | {
         "alike",
+        "watching",
         "bare",
         "checking",
         "claims",
