@@ -1,22 +1,35 @@
-"""The folders of images that the four equal trunks of the zoo are pretrained on, cut from public data.
+"""What the bundled trunks are pretrained on, cut from public data, and where tiny64's successor begins.
 
     python benchmarks/trunk_sources.py characters OMNIGLOT OUT    176 characters of 7 alphabets, 4 quarter turns each
     python benchmarks/trunk_sources.py digits MNIST_T10K OUT      the 10,000 test digits of MNIST
     python benchmarks/trunk_sources.py textures DTD_IMAGES OUT    16 tiles of each photograph, which is a class
+    python benchmarks/trunk_sources.py natural300 TINY_IMAGENET CIFAR100 OUT    300 classes of 500 photographs
+    python benchmarks/trunk_sources.py widened OUT.safetensors    tiny64 with a last stage of 1,024 channels, at random
 
-The fourth, natural, is Tiny ImageNet's own train folder. What `benchmarks/ladder.py` later asks about is left out: the
-alphabets Sanskrit and Balinese, MNIST's train part, USPS.
+The first three make the folders of the equal trunks of 48 pixels; of the fourth, natural, it is Tiny ImageNet's own
+train folder. What `benchmarks/ladder.py` later asks about is left out: the alphabets Sanskrit and Balinese, MNIST's
+train part, USPS. natural300 is what tiny64 learns from: the train parts of Tiny ImageNet, train/<wnid>/images/*.JPEG,
+and of CIFAR-100, train/<class>/*.png, as one folder of class folders. `widened` makes a file for
+local:OUT.safetensors(arch='small(expand=1024)').
 """
 
 from __future__ import annotations
 
 import gzip
+import inspect
+import os
+import shutil
 import sys
 from pathlib import Path
 from random import Random
 
 import numpy as np
+import torch
 from PIL import Image
+
+from graft.backbones.bundled import bundled
+from graft.backbones.small import small
+from graft.checkpoint import save_tensors
 
 HELD_OUT = ("Sanskrit", "Balinese")
 
@@ -49,13 +62,39 @@ def textures(source: Path, out: Path) -> None:
             _save(tile.resize((64, 64), Image.Resampling.BOX), out / path.stem / f"{i:02}.png")
 
 
+def natural300(tiny_imagenet: Path, cifar100: Path, out: Path) -> None:
+    """As hard links where the disk is the same: nothing is written twice."""
+    for path in sorted((tiny_imagenet / "train").glob("*/images/*.JPEG")):
+        _link(path, out / path.parts[-3] / path.name)
+    for path in sorted((cifar100 / "train").glob("*/*.png")):
+        _link(path, out / path.parts[-2] / path.name)
+
+
+def widened(out: Path) -> None:
+    torch.manual_seed(0)
+    save_tensors(out, {**small(expand=1024).state_dict(), **bundled("tiny64").state_dict()})
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
 def _save(image: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
 
 
-if __name__ == "__main__":
-    kinds = {made.__name__: made for made in (characters, digits, textures)}
-    if len(sys.argv) != 4 or sys.argv[1] not in kinds:
+def main() -> None:
+    kinds = {made.__name__: made for made in (characters, digits, textures, natural300, widened)}
+    made, folders = kinds.get("".join(sys.argv[1:2])), [Path(word) for word in sys.argv[2:]]
+    if made is None or len(folders) != len(inspect.signature(made).parameters):
         sys.exit(__doc__)
-    kinds[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    made(*folders)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import draw_flowers, draw_sounds
-from graft import cli, recipe, registry
+from graft import cli, planning, recipe, registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -29,18 +29,22 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with flowers/, new_photos/, other_photos/, receipts/, recordings/, new_speaker/, and some
-    tickets; quick trunks and one epoch as defaults."""
+    """A working folder with flowers/, new_photos/, other_photos/, unlabelled/, receipts/, recordings/, new_speaker/ and
+    some tickets; quick trunks and one epoch as defaults."""
     draw_flowers(tmp_path / "flowers", each=14)
     draw_flowers(tmp_path / "other_photos", each=4, seed=7)
     (draw_flowers(tmp_path / "new", each=2, seed=8) / "rose").rename(tmp_path / "new_photos")
     (draw_flowers(tmp_path / "strange", each=6, seed=9) / "tulip").rename(tmp_path / "receipts")
+    (draw_flowers(tmp_path / "loose", each=16, seed=6) / "daisy").rename(tmp_path / "unlabelled")
     draw_sounds(tmp_path / "recordings", each=9)
     draw_sounds(tmp_path / "new_speaker", each=3, seed=7)
     monkeypatch.chdir(tmp_path)
     tickets = (ROOT / "examples" / "tickets.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "tickets.csv").write_text("\n".join([tickets[0], *tickets[1::4]]) + "\n", encoding="utf-8")
     (tmp_path / "new_tickets.txt").write_text("Where is my parcel?\nI cannot log in.\n", encoding="utf-8")
+    for name in ("SCRATCH", "FURTHER"):
+        monkeypatch.setattr(planning, name, "full(epochs=1)")
+    monkeypatch.setitem(planning.PRETRAIN, "strategy", "full(epochs=1)")
     quick, make = {"strategy": "lp_ft(head_epochs=1, epochs=1)"}, recipe.make
     for module in ("api", "planning"):
         patched = lambda record: make({**quick, **trunk(record), **record})  # noqa: E731

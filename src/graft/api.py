@@ -172,8 +172,10 @@ def pretrain(
 
     It begins with random weights or, with a `backbone` that has some, with its own: continued pretraining. Images and
     sounds with labels are learned by these, unless a `task` such as simclr says otherwise; without labels images are
-    told apart by their views, texts learned by guessing hidden words, sounds by guessing hidden frames. A trunk of images or sounds is written beside the run as trunk.safetensors
-    + .json. Every run is a trunk, too: trained:<its folder>. Raises what `fit` raises.
+    told apart by their views, texts learned by guessing hidden words, sounds by guessing hidden frames. Labels that
+    such a task does not see, or those of `watch`, say how the trunk comes on ("watch" of the result). A trunk of images
+    or sounds is written beside the run as trunk.safetensors + .json. Every run is a trunk, too: trained:<its folder>.
+    Raises what `fit` raises.
     """
     from graft.pretrained import export_trunk
 

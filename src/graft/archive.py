@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
+from contextlib import suppress
 from typing import final
 
+import PIL
 import torch
 from torch import Tensor
 
 from graft.cache import Cache
 from graft.errors import DataError
 from graft.shelf import Shelf
-from graft.types import Dataset, Sample, UnreadableSample
+from graft.types import Dataset, Preprocess, Sample, UnreadableSample
+
+FILE = 64 << 20  # bytes of pictures in a file
+SHARE = 0.25  # of the pictures of a file: fewer are decoded sooner than all of it is read
+WORTH = (2.0, 200e6)  # seconds of decoding in all, and bytes of a second: less time, or more bytes, are not kept
 
 
 @final
@@ -22,13 +29,16 @@ class Archive:
     def __init__(self, dataset: Dataset, cache: Cache | None) -> None:
         self.dataset, self.cache = dataset, cache
 
-    def fill(self, key: str, made: Shelf) -> Tensor:
-        """Fill in the rows that are kept under a key; returns the positions of those that are not."""
+    def fill(self, key: str, made: Shelf, share: float = 0.0) -> Tensor:
+        """Fill in the rows that are kept under a key; returns the positions of those that are not.
+
+        Files of which no more than `share` is of these samples are not read.
+        """
         samples, places = self.dataset.samples, defaultdict(list)
         for i, sample in enumerate(samples):
             places[sample.digest].append(i)
         missing = torch.ones(len(samples), dtype=torch.bool)
-        for digests, rows in self.cache.files(key) if self.cache else ():
+        for digests, rows in self.cache.files(key, places, share) if self.cache else ():
             pairs = [(i, j) for j, name in enumerate(digests) for i in places.get(name, ())]
             if pairs:
                 at, of = torch.tensor(pairs).T
@@ -51,3 +61,34 @@ class Archive:
             return hashlib.sha256(self.dataset.read_bytes(sample)).hexdigest()
         except UnreadableSample:
             return "gone"
+
+
+@final
+class Pictures:
+    """The pictures of a data set as `preprocess.sample` makes them, kept where reading is much faster than decoding."""
+
+    def __init__(self, dataset: Dataset, preprocess: Preprocess, cache: Cache | None) -> None:
+        self.archive, self.preprocess, self.cache = Archive(dataset, cache), preprocess, cache
+
+    def fill(self, made: Shelf) -> Tensor:
+        """Fill in what an earlier run has kept; returns the positions of the others."""
+        return self.archive.fill(self._key(), made, SHARE)
+
+    def publish(self, rows: Tensor, made: Shelf, seconds: float, decoded: int) -> None:
+        """Keep rows (n,) for the next run, if the `seconds` of a processor in which `decoded` were made are worth it.
+
+        A picture whose file has changed since, or is gone, is no error here: nothing more is kept.
+        """
+        size = made.row_bytes()
+        slow = seconds > max(WORTH[0], decoded * size / WORTH[1])
+        if self.cache is None or not slow or len(rows) * size > self.cache.budget // 2:
+            return
+        with suppress(DataError):
+            for few in rows.split(max(1, FILE // size)):
+                self.archive.publish(self._key(), few, made)
+
+    def _key(self) -> str:
+        """All that decides the pixels but the file: its decoder too, whose versions differ in roundings."""
+        decisive = {name: value for name, value in self.preprocess.json().items() if name not in ("mean", "std")}
+        about = {"pictures": 1, "preprocess": decisive, "decoder": [PIL.__version__, torch.__version__]}
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

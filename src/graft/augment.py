@@ -25,6 +25,8 @@ from graft.device import seeded
 from graft.errors import UsageError, did_you_mean
 from graft.types import Augment, Inputs
 
+Box = tuple[int, int, int, int]  # top, left, height, width
+
 
 def build(text: str) -> Augment | None:
     """The augmentation that a recipe names; None for "none"."""
@@ -49,7 +51,7 @@ def basic(*, scale: float = 0.35, flip: bool = True, rotate: float = 0.0, colour
     within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
     within(0 <= rotate <= 180, "rotate", rotate, "an angle in degrees, either way", "0 <= rotate <= 180")
     within(0 <= colour < 1, "colour", colour, "a strength", "0 <= colour < 1")
-    return Each(Basic(scale, flip, rotate, colour))
+    return Basic(scale, flip, rotate, colour)
 
 
 def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
@@ -57,7 +59,7 @@ def trivial(*, scale: float = 0.35, flip: bool = True) -> Augment:
     within(0 < scale <= 1, "scale", scale, "a share of the picture", "0 < scale <= 1")
     from torchvision.transforms import v2
 
-    return Each(Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide()))
+    return Trivial(Basic(scale, flip, 0.0, 0.0), v2.TrivialAugmentWide())
 
 
 def within(holds: bool, name: str, value: object, what: str, limits: str) -> None:
@@ -68,45 +70,27 @@ def within(holds: bool, name: str, value: object, what: str, limits: str) -> Non
 
 @final
 @dataclass(frozen=True)
-class Each:
-    """One view of each picture of a batch."""
-
-    view: Callable[[Tensor, int, int], Tensor]  # (3, R, R) uint8, size, seed -> (3, size, size) uint8
-
-    def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
-        shape = (len(samples), 3, size, size)
-        made = torch.empty(shape, dtype=samples.dtype, memory_format=torch.channels_last, device=samples.device)
-        for place, one, seed in zip(made, samples, seeds, strict=True):
-            place.copy_(self.view(one, size, seed))
-        return Inputs(made)
-
-
-@final
-@dataclass(frozen=True)
 class Basic:
     scale: float  # smallest share of the canvas that a crop covers
     flip: bool
     rotate: float  # degrees, either way
     colour: float  # strength of brightness, contrast and saturation jitter
 
-    def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
-        draw = Random(seed)  # noqa: S311 - not a secret
+    def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
+        draws, side = [Random(seed) for seed in seeds], samples.shape[-1]  # noqa: S311 - not secrets
         if self.rotate:
-            sample = _rotated(sample, draw.uniform(-self.rotate, self.rotate))
-        top, left, height, width = self._box(draw, sample.shape[-1])
-        view = _resized(sample[:, top : top + height, left : left + width], size)
-        if self.flip and draw.random() < 0.5:
-            view = view.flip(-1)
-        return self._colour(draw, view) if self.colour else view
+            angles = [draw.uniform(-self.rotate, self.rotate) for draw in draws]
+            samples = torch.stack([_rotated(one, angle) for one, angle in zip(samples, angles, strict=True)])
+        boxes = [box(draw, side, self.scale) for draw in draws]
+        mirrored = [self.flip and draw.random() < 0.5 for draw in draws]
+        views = crops(samples, range(len(samples)), boxes, mirrored, size)
+        if self.colour:
+            for view, draw in zip(views, draws, strict=True):
+                view.copy_(self._coloured(view, draw))
+        return Inputs(views)
 
-    def _box(self, draw: Random, side: int) -> tuple[int, int, int, int]:
-        """top, left, height, width of a crop with an aspect ratio between 3/4 and 4/3."""
-        area, ratio = draw.uniform(self.scale, 1.0), math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))
-        height = min(side, max(1, round(side * math.sqrt(area / ratio))))
-        width = min(side, max(1, round(side * math.sqrt(area * ratio))))
-        return draw.randint(0, side - height), draw.randint(0, side - width), height, width
-
-    def _colour(self, draw: Random, view: Tensor) -> Tensor:
+    def _coloured(self, view: Tensor, draw: Random) -> Tensor:
+        """One by one: torchvision cuts decimals off after each step, which the same steps of a batch do elsewhere."""
         from torchvision.transforms.v2 import functional as F
 
         for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
@@ -120,14 +104,32 @@ def _rotated(sample: Tensor, angle: float) -> Tensor:
     return v2.functional.rotate(sample, angle, interpolation=v2.InterpolationMode.BILINEAR)  # type: ignore[no-any-return]
 
 
+def box(draw: Random, side: int, scale: float) -> Box:
+    """top, left, height, width of a crop with an aspect ratio between 3/4 and 4/3."""
+    area, ratio = draw.uniform(scale, 1.0), math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))
+    height = min(side, max(1, round(side * math.sqrt(area / ratio))))
+    width = min(side, max(1, round(side * math.sqrt(area * ratio))))
+    return draw.randint(0, side - height), draw.randint(0, side - width), height, width
+
+
+def crops(samples: Tensor, rows: Sequence[int], boxes: Sequence[Box], mirrored: Sequence[bool], size: int) -> Tensor:
+    """(B, 3, R, R) uint8 -> (n, 3, size, size) uint8, channels last: box by box of the sample in `rows`."""
+    each = [_resized(samples[row : row + 1, :, top : top + height, left : left + width], size)
+            for row, (top, left, height, width) in zip(rows, boxes, strict=True)]  # fmt: skip
+    made = torch.cat(each).contiguous(memory_format=torch.channels_last)
+    turned = torch.tensor([i for i, one in enumerate(mirrored) if one], dtype=torch.long)
+    made[turned] = made[turned].flip(-1)
+    return made
+
+
 def _resized(crop: Tensor, size: int) -> Tensor:
-    """(3, H, W) uint8 -> (3, size, size) uint8, as torchvision resizes tensors; fastest with channels last."""
+    """(1, 3, H, W) uint8 -> (1, 3, size, size) uint8, as torchvision resizes tensors; fastest with channels last."""
     if crop.shape[-2:] == (size, size):
         return crop
-    pixels = crop[None].contiguous(memory_format=torch.channels_last)
+    pixels = crop.contiguous(memory_format=torch.channels_last)
     pixels = pixels if crop.device.type == "cpu" else pixels.float()  # processors have a kernel for bytes
     made = nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-    return (made if made.dtype == torch.uint8 else made.round_().clamp_(0, 255).to(torch.uint8))[0]
+    return made if made.dtype == torch.uint8 else made.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @final
@@ -136,10 +138,12 @@ class Trivial:
     first: Basic
     then: Any  # torchvision's TrivialAugmentWide
 
-    def __call__(self, sample: Tensor, size: int, seed: int) -> Tensor:
-        view = self.first(sample, size, seed)
-        with seeded(seed):  # the library draws from the global generator
-            return self.then(view)  # type: ignore[no-any-return]
+    def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
+        views = self.first(samples, size, seeds).x
+        for view, seed in zip(views, seeds, strict=True):
+            with seeded(seed):  # the library draws from the global generator
+                view.copy_(self.then(view))
+        return Inputs(views)
 
 
 def mix(text: str, pixels: Tensor, targets: Tensor, classes: int, *where: int | str) -> tuple[Tensor, Tensor]:

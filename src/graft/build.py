@@ -169,34 +169,39 @@ def probe(recipe: Recipe, classes: int) -> Fitted:
     return Fitted(asked.bind(registry.find("probe", asked.name)), classes)
 
 
-def flow(recipe: Recipe, model: Model, samples: Samples | None = None) -> Flow:
+def flow(
+    recipe: Recipe, model: Model, samples: Samples | None = None, classes: tuple[str, ...] | None = None
+) -> Flow:
     """The strategy, as far as its first phase: an impossible argument is said before anything is written.
 
     Any term can join any strategy: the recipe's terms are added to each phase. `samples`: what another trunk makes of
-    the training samples as they are, for terms that ask for it.
+    the training samples as they are, and `classes`, those of the data, for terms that ask for them.
     """
     if is_probe(recipe.strategy):
         return _fitted(model, parse(recipe.strategy).name)
     phases = _phases(recipe, model)
-    return _with_terms(next(phases, None), phases, _terms(recipe, model, samples))
+    return _with_terms(next(phases, None), phases, _terms(recipe, model, samples, classes))
 
 
-def check_flow(recipe: Recipe, model: Model) -> None:
+def check_flow(recipe: Recipe, model: Model, classes: tuple[str, ...] | None = None) -> None:
     """Raises what `flow` raises, and leaves the model as it was: what a strategy puts into it is taken out again."""
     if is_probe(recipe.strategy):
         return
     with closing(_phases(recipe, model)) as phases:
         next(phases, None)
-    _terms(recipe, model)
+    _terms(recipe, model, None, classes)
 
 
-def _terms(recipe: Recipe, model: Model, samples: Samples | None = None) -> tuple[object, ...]:
+def _terms(
+    recipe: Recipe, model: Model, samples: Samples | None, classes: tuple[str, ...] | None
+) -> tuple[object, ...]:
     """The recipe's terms; what one of them owns begins at random, as the seed says."""
     made = []
     for i, asked in enumerate(map(parse, recipe.terms)):
         with seeded(recipe.seed, "term", i):
             term = registry.find("term", asked.name)
-            given = {"samples": samples} if "samples" in inspect.signature(term).parameters else {}
+            known = {"samples": samples, "classes": classes}
+            given = {key: known[key] for key in known.keys() & inspect.signature(term).parameters.keys()}
             made.append(asked.bind(partial(term, **given), model))
     return tuple(made)
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +37,14 @@ class Cache:
     def default() -> Cache:
         return Cache(cache_dir() / "features", int(float(os.environ.get("GRAFT_CACHE_GB", "10")) * GIGA))
 
-    def files(self, key: str) -> Iterator[tuple[list[str], Some]]:
-        """File by file what is kept under a key: the digests of the samples, and their rows."""
+    def files(self, key: str, wanted: Container[str], share: float = 0.0) -> Iterator[tuple[list[str], Some]]:
+        """File by file what is kept under a key: the digests of the samples, and their rows.
+
+        Files of which no more than `share` is wanted are not read.
+        """
         for path in sorted((self.folder / key).glob("*.safetensors")):
             try:
-                found = _read(path)
+                found = _read(path) if _wanted(path, wanted, share) else None
             except (FileNotFoundError, safetensors.SafetensorError):
                 continue  # pruned by another process just now
             if found is not None:
@@ -82,6 +85,16 @@ class Cache:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*") if path.exists())
+
+
+def _wanted(path: Path, names: Container[str], share: float) -> bool:
+    """By the header, which is read in no time. Whether it is true is seen when all of the file is read."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            held = json.loads(file.metadata()["digests"])
+    except (safetensors.SafetensorError, TypeError, KeyError, ValueError):
+        return True  # damaged
+    return sum(name in names for name in held) > share * len(held)
 
 
 def _read(path: Path) -> tuple[list[str], Some] | None:

@@ -1,8 +1,13 @@
-"""A data set as its preprocessing keeps it, uint8 pictures, tokens or waves: each is decoded once, ahead of its use."""
+"""A data set as its preprocessing keeps it, uint8 pictures, tokens or waves: each is decoded once, ahead of its use.
+
+Pictures that are asked for again, as in a second epoch, are kept on disk (archive.py) for the next run, and those that
+are asked for once are not, as before a frozen trunk: its features are kept.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from graft.archive import Pictures
 from graft.backbones._sounds import Sounds
 from graft.cache import Cache
 from graft.errors import DataError
@@ -33,15 +39,19 @@ def _pool() -> ThreadPoolExecutor:
 class _Store:
     """What is decoded, shared by all parts of a canvas. `kept` is a list for texts and sounds, which know their length
     when they are decoded, and None while nothing is known. `sizes` (N,) are positions, `samples` (N,) those of waves; 0
-    where not known yet."""
+    where not known yet. `fresh` (N,): decoded here, and not on disk; `asked` (N,): taken before."""
 
     done: Tensor
     sizes: Tensor
     samples: Tensor
+    fresh: Tensor
+    asked: Tensor
     kept: Shelf | list[Tensor] | None = None
     too_large: bool = False
     bytes: int = 0  # of what the list holds
     coming: dict[int, Future[Tensor]] = field(default_factory=dict)
+    seconds: float = 0.0  # of a processor, for decoding
+    decoded: int = 0
 
 
 @final
@@ -51,13 +61,15 @@ class Canvas:
     def __init__(self, dataset: Dataset, preprocess: Preprocess, cache: Cache | None = None) -> None:
         self.dataset, self.preprocess, self.cache = dataset, preprocess, cache
         self.at = torch.arange(len(dataset))  # of this canvas's rows in the store
-        done, sizes, samples = (torch.zeros(len(dataset), dtype=kind) for kind in (torch.bool, torch.long, torch.long))
-        self.store = _Store(done, sizes, samples)
+        self.disk, self.looked = Pictures(dataset, preprocess, cache), False
+        done, fresh, asked = torch.zeros(3, len(dataset), dtype=torch.bool)
+        sizes, samples = torch.zeros(2, len(dataset), dtype=torch.long)
+        self.store = _Store(done, sizes, samples, fresh, asked)
 
     def part(self, rows: Tensor, dataset: Dataset) -> Canvas:
         """The rows of `dataset`, which are some (n,) of this canvas; what one of the two decodes the other one has."""
         made = Canvas(dataset, self.preprocess, self.cache)
-        made.at, made.store = self.at[rows], self.store
+        made.at, made.store, made.looked = self.at[rows], self.store, self.looked
         return made
 
     def sizes(self) -> Tensor | None:
@@ -87,6 +99,7 @@ class Canvas:
         store, places = self.store, self.at[rows]
         if store.kept is None and not store.too_large:
             self._begin(int(rows[0]))
+        self._look()
         missing = rows if store.too_large else rows[~store.done[places]]
         found = self._decoded(missing)
         if self.preprocess.ragged:
@@ -96,6 +109,9 @@ class Canvas:
         for place, one in zip(self.at[missing].tolist(), found, strict=True):
             _put(store, place, one)
         assert isinstance(store.kept, Shelf), "made by _begin"
+        if bool((store.asked & store.fresh)[places].any()):
+            self._publish(store.kept)
+        store.asked[places] = True
         return _planes(store.kept.flat.index_select(0, places))
 
     def _ragged(self, rows: Tensor, found: dict[int, Tensor]) -> list[Tensor]:
@@ -120,6 +136,7 @@ class Canvas:
             rows = self._few(rows)
         elif self.preprocess.ragged or (store.kept is None and not store.too_large):
             return  # a tokeniser takes all cores by itself
+        self._look()
         for row in rows[~store.done[self.at[rows]]].tolist():
             place = int(self.at[row])
             if place not in store.coming:
@@ -149,6 +166,30 @@ class Canvas:
         for rows in torch.arange(len(self.at)).split(THREADS if isinstance(self.preprocess, Sounds) else TEXTS):
             if not self.store.too_large:
                 self.take(rows)
+        self.store.asked[self.at] = False  # nobody has yet
+
+    # -------------------------------------------------------------------------------------- pictures of other runs
+
+    def _look(self) -> None:
+        """Fill in what an earlier run has kept."""
+        kept, places = self.store.kept, self.at
+        if self.looked or not isinstance(kept, Shelf):
+            return
+        self.looked = True
+        if self.cache is None or bool(self.store.done[places].all()):
+            return
+        found = torch.ones(len(places), dtype=torch.bool)
+        found[self.disk.fill(kept.part(places))] = False
+        self.store.done[places[found]] = True
+        self.store.fresh[places[found]] = False
+
+    def _publish(self, kept: Shelf) -> None:
+        store = self.store
+        rows = store.fresh[self.at].nonzero()[:, 0]
+        store.fresh[self.at] = False
+        self.disk.publish(rows, kept.part(self.at), store.seconds, store.decoded)
+
+    # -------------------------------------------------------------------------------------------------- decoding
 
     def _begin(self, row: int) -> None:
         """The first sample tells the size of all."""
@@ -174,11 +215,13 @@ class Canvas:
         return [one.result() for one in waiting]
 
     def _one(self, row: int) -> Tensor:
-        raw = self._load(row)
+        start, raw = time.thread_time(), self._load(row)
         try:
-            return self.preprocess.sample(raw)
+            made = self.preprocess.sample(raw)
         except UnreadableSample as error:
             raise self._gone(row, error) from None
+        self.store.seconds, self.store.decoded = self.store.seconds + time.thread_time() - start, self.store.decoded + 1
+        return made
 
     def _load(self, row: int) -> Raw:
         try:
@@ -205,4 +248,4 @@ def _put(store: _Store, place: int, one: Tensor) -> None:
         store.kept.flat[place] = _pixels(one)
     elif store.kept is not None:
         store.kept[place] = one
-    store.done[place] = True
+    store.done[place] = store.fresh[place] = True

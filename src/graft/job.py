@@ -9,7 +9,7 @@ from typing import Any, final
 
 import torch
 
-from graft import build, held_out, intake, pages, run, tables, trust, zoo
+from graft import build, held_out, intake, pages, run, tables, trust, watching, zoo
 from graft.cache import Cache
 from graft.checkpoint import Checkpoints
 from graft.clock import Clock, seconds
@@ -33,6 +33,7 @@ from graft.train import Loop
 from graft.trials import Trials, fit_scale
 from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Recipe, Result, Task
 from graft.verdict import verdict
+from graft.watching import Watch
 
 Scores = dict[str, Metric]
 # What the console shows; result.json has all.
@@ -64,7 +65,8 @@ class Job:
         self.console.trunk(backbone.info, backbone.preprocess.json())
         dataset = self._with_cut(dataset, backbone)
         model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
-        build.check_flow(self.recipe, model)  # an impossible argument is said before anything is written
+        build.check_flow(self.recipe, model, task.classes)  # an impossible argument is said before anything is written
+        known = watching.labelled(self.recipe, dataset)
         self._begin(dataset)
         run.begin_model(self.folder, backbone)
         require_space(self.folder, 8 * sum(4 * p.numel() for p in model.parameters()))
@@ -72,7 +74,8 @@ class Job:
         train, valid, test = (self._feed(dataset, backbone, task, name, engine) for name in ("train", "valid", "test"))
         with self.console.training() as story:
             compared = self._before(model, task, (train, valid, test), story)
-            results = self._train(model, task, (train, valid), story)
+            watch = watching.watch(self.recipe, known, train, valid)
+            results = self._train(model, task, (train, valid), watch, story)
         return self._finish(model, task, dataset, (train, valid, test), compared, results)
 
     # ------------------------------------------------------------------------------------------------------ before
@@ -174,17 +177,35 @@ class Job:
 
     # ------------------------------------------------------------------------------------------------------- train
 
-    def _train(self, model: Model, task: Task, feeds: tuple[Feed, Feed], story: Tell) -> list[Result]:
+    def _train(
+        self, model: Model, task: Task, feeds: tuple[Feed, Feed], watch: Watch | None, story: Tell
+    ) -> list[Result]:
         def tell(event: Json) -> None:
             story(event)
             if event["event"] == "resumed":
                 run.rewind(self.folder, event["phase"], event["epoch"])
             if event["event"] not in ("step", "phase", "features") and not event.get("again"):
                 run.append(self.folder, event)
+            if watch and event["event"] == "epoch" and watching.due(event["epoch"], event["epochs"]):
+                self._look(watch, model, event, story)
 
+        if watch and not run.events(self.folder, "watch"):
+            self._look(watch, model, watching.START, story)
         checkpoints = Checkpoints(self.folder / "ckpt")
-        flow = build.flow(self.recipe, model, lambda other: self._by(other, feeds[0], story))
-        return Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(flow)
+        flow = build.flow(self.recipe, model, lambda other: self._by(other, feeds[0], story), task.classes)
+        results = Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(flow)
+        if watch and run.events(self.folder, "watch")[-1]["phase"] != watching.END["phase"]:
+            last = {**watching.END, "epoch": results[-1].best_epoch + 1, "valid": results[-1].valid}
+            self._look(watch, model, last, story)
+        return results
+
+    def _look(self, watch: Watch, model: Model, epoch: Json, story: Tell) -> None:
+        """How a trunk comes on without labels; that it has collapsed is said at once, and once."""
+        before, event = run.events(self.folder, "watch"), watch.event(model, epoch)
+        story(event)
+        run.append(self.folder, event)
+        if not any(map(watching.collapse, before)):
+            self.console.issues(watching.issues([event], self.recipe))
 
     def _by(self, other: Backbone, train: Feed, story: Tell) -> torch.Tensor:
         """(N, D) what another trunk, a teacher, makes of the training samples as they are."""
@@ -227,11 +248,14 @@ class Job:
         self.console.scores(shown, "sealed test" if tested else "valid")
         for name, figures in baselines.items():
             self.console.scores({task.metric: figures[task.metric]}, name)
+        watched = list({(e["phase"], e["epoch"]): e for e in run.events(self.folder, "watch")}.values())
+        issues = [*dataset.issues, *watching.issues(watched, self.recipe)]
         result = {**self.chosen, **self._result(dataset, scores, tested, baselines)} | {
             "over_baselines": {name: self._over(task, said, theirs, truth) for name, theirs in compared.items()},
             "phases": [dict(r.__dict__) for r in results],
             "report": report,
-            "issues": [issue.json() for issue in dataset.issues],
+            "issues": [issue.json() for issue in issues],
+            **({"watch": watched} if watched else {}),
         }
         if learned and said and tested:
             result["confidence"] = trust.evaluated(learned, said, looked, test.targets)

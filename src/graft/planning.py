@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from graft import augment, augment_sound, build, optim, registry, zoo
 from graft.clock import seconds
 from graft.data._sniff import open_data, with_columns
 from graft.device import pick, precision
-from graft.errors import UsageError
+from graft.errors import DataError, UsageError
 from graft.recipe import AUTO, PRETEXT
 from graft.recipe import make as make_recipe
 from graft.spec import parse
@@ -18,6 +20,7 @@ from graft.store import read_json
 from graft.types import Json, Recipe
 
 UNKNOWN = "unexpected"  # of a keyword, as Python says it
+OF_SAMPLES = tuple(task for tasks in PRETEXT.values() for task in tasks)
 PRETRAIN = {
     "backbone": "small",
     "strategy": "full(epochs=30, lr=0.1, head_lr=0.1)",
@@ -37,12 +40,13 @@ PRETRAIN_SELF = {
     "optimizer": "adamw",
     "schedule": "cosine(warmup=0.1)",
     "weight_decay": 1e-4,
-    "batch_size": 256,
     "ema": 0.0,
     "augment": "none",
-    "valid": 0.05,
     "test": 0.0,
-}  # the task makes its own views
+}
+SCRATCH, FURTHER = "full(epochs=100, lr=2e-3, head_lr=2e-3)", "full(epochs=20, lr=5e-4, head_lr=2e-3)"
+LEAST = 4  # images
+# the task makes its own views; batch_size and valid: _of_few
 PRETRAIN_TEXT = {
     "backbone": "bert",
     "task": "mlm",
@@ -101,6 +105,7 @@ def plan(recipe: Recipe) -> None:
     precision(recipe.precision, pick(recipe.device))
     parse(recipe.engine).bind(registry.find("engine", parse(recipe.engine).name))  # its library is there
     optim.check(recipe.optimizer, recipe.schedule)
+    _check_pretext(recipe)
     _check_views(recipe)
     build.task(replace(recipe, task=_task(recipe)), build.ANY, (1, 1))
     _check_numbers(recipe)
@@ -113,6 +118,36 @@ def _task(recipe: Recipe) -> str:
             build.task(replace(recipe, task=task), build.ANY, (1, 1))
             return task
     return build.TASKS["class"] if recipe.task == AUTO else recipe.task
+
+
+def _check_pretext(recipe: Recipe) -> None:
+    """What goes with a task that makes its labels, and its views, of the samples themselves; and what only with it."""
+    task = parse(recipe.task).name
+    if task not in OF_SAMPLES:
+        if recipe.watch is not None:
+            what = "--watch is for trunks that learn without labels; with labels the score of each epoch says more"
+            raise UsageError(what, f"leave --watch out, or --task {PRETEXT['image'][0]}")
+        return
+    if parse(recipe.strategy).name == AUTO:
+        what = f"{task} pretrains a trunk: there are no labels that a way could be chosen by"
+        raise UsageError(what, f"graft pretrain DATA --task {recipe.task}, and then graft fit --backbone trained:RUN")
+    _moving(recipe.strategy)
+    usual = Recipe("")
+    for flag, own in (("augment", (usual.augment, "none")), ("views", (0,)), ("mix", (None,))):
+        if getattr(recipe, flag) not in own:
+            raise _own_views(task, flag)
+
+
+def _own_views(task: str, flag: str) -> UsageError:
+    options = ", ".join(_of_views(task))
+    hint = f"leave --{flag} out" + (f"; its views have options: --task '{task}({options})'" if options else "")
+    return UsageError(f"{task} makes its own views of each sample: --{flag} does not go with it", hint)
+
+
+def _of_views(task: str) -> list[str]:
+    """The options of a task that are those of its views, with their defaults."""
+    known = inspect.signature(registry.find("task", task)).parameters
+    return [f"{name}={known[name].default}" for name in ("scale", "colour", "share") if name in known]
 
 
 def _check_views(recipe: Recipe) -> None:
@@ -170,18 +205,33 @@ def modality(data: str, said: Json) -> str:
 
 def of_images(data: str, said: Json) -> Json:
     """The options of a run that learns a trunk of images: by their labels, or where there are none, or where it is
-    asked for, by what the images say themselves; a trunk that has learned something goes on more slowly."""
-    asked = parse(said.get("task", AUTO)).name
-    if asked == AUTO and any(sample.label is not None for sample in open_data(data).samples):
+    asked for, by what the images say themselves; a trunk that has learned something goes on more slowly. Few images
+    make small batches, or there would be a step or two in an epoch."""
+    asked, opened = parse(said.get("task", AUTO)).name, open_data(data)
+    labels = any(sample.label is not None for sample in opened.samples)
+    if asked not in (AUTO, *PRETEXT["image"]) or (asked == AUTO and labels):
+        if not labels:
+            registry.find("task", asked)  # a typo is none of labels
+            what = f"{asked} learns from labels, and {opened.name} has none"
+            raise DataError(what, f"leave --task out, or --task {PRETEXT['image'][0]}: it needs none")
         return {**PRETRAIN, **said}
-    if asked != AUTO and asked not in PRETEXT["image"]:
-        return {**PRETRAIN, **said}
+    if len(opened) < LEAST:
+        what = f"{opened.name} holds {len(opened)} images, which are too few to learn a trunk from"
+        raise DataError(what, "give some hundreds, without labels; or take a trunk as it is: graft fit")
+    task = PRETEXT["image"][0] if asked == AUTO else said["task"]
+    if said.get("augment", "none") != "none":
+        raise _own_views(parse(task).name, "augment")
     trunk = parse(str(said.get("backbone", PRETRAIN_SELF["backbone"])))
     scratch = trunk.name == PRETRAIN_SELF["backbone"] or trunk.options.get("pretrained") is False
-    strategy = "full(epochs=100, lr=2e-3, head_lr=2e-3)" if scratch else "full(epochs=20, lr=5e-4, head_lr=2e-3)"
-    strategy = _moving(str(said.get("strategy", strategy)))
-    task = PRETEXT["image"][0] if asked == AUTO else said["task"]
-    return {**PRETRAIN_SELF, **said, "strategy": strategy, "task": task}
+    strategy = _moving(str(said.get("strategy", SCRATCH if scratch else FURTHER)))
+    return {**PRETRAIN_SELF, **_of_few(len(opened)), **said, "strategy": strategy, "task": task}
+
+
+def _of_few(images: int) -> Json:
+    """A batch of about an eighth of them, a power of two from 16 to 256; and a validation part of about 100, which is
+    not more than a fifth of them nor less than a twentieth."""
+    size = 1 << (images // 8).bit_length()
+    return {"batch_size": min(256, max(16, size)), "valid": round(min(0.2, max(0.05, 100 / max(1, images))), 3)}
 
 
 def of_sounds(data: str, said: Json) -> Json:
@@ -209,3 +259,16 @@ def _moving(strategy: str) -> str:
         what = f"{parse(strategy).name} is no way to pretrain a trunk: all of it has to move"
         raise UsageError(what, "--strategy full, or leave it out")
     return strategy
+
+
+def worth(result: Json) -> tuple[str, str]:
+    """What to do with a trunk that has been pretrained: whether it is better than what it began with, or than the one
+    that nobody has to train, and how it is fitted. Data that have classes are named."""
+    folder = Path(result["run"])
+    recipe, trunk = read_json(folder / "recipe.json"), read_json(folder / "backbone.json")
+    before = recipe["backbone"] if trunk["sha256"] else zoo.DEFAULTS[trunk["modality"]]
+    watched = any(look["knn"] is not None for look in result.get("watch") or ())
+    known = watched or parse(recipe["task"]).name not in OF_SAMPLES
+    data, own = (recipe["watch"] or recipe["data"]) if known else "LABELLED", f"trained:{folder}"
+    compared = ["graft", "compare", data, "--strategy", "ridge", "--backbone", before, "--backbone", own]
+    return f"{shlex.join(compared)}   # is it better?", shlex.join(["graft", "fit", data, "--backbone", own])

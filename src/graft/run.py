@@ -192,10 +192,18 @@ def rewind(folder: Path, phase: str, epoch: int) -> None:
     path = folder / "metrics.jsonl"
     if not path.exists():
         return
-    events = [event for line in path.read_text(encoding="utf-8").splitlines() if (event := _event(line))]
-    kept = [e for e in events if not (e["event"] == "epoch" and e["phase"] == phase and e["epoch"] > epoch)]
+    kept = [e for e in events(folder)
+            if not (e["event"] in ("epoch", "watch") and e["phase"] == phase and e["epoch"] > epoch)]  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
+
+
+def events(folder: Path, kind: str | None = None) -> list[Json]:
+    """What metrics.jsonl says, or those events of it that are of one kind."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    found = [event for line in lines if (event := _event(line))]
+    return [event for event in found if kind in (None, event["event"])]
 
 
 def _event(line: str) -> Json | None:

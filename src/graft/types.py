@@ -159,7 +159,9 @@ class Backbone(nn.Module):
         return inputs._replace(x=stage(x) if mask is None else stage(x, mask))
 
     def forward(self, inputs: Inputs, start: int = 0) -> Features:
-        return self.readout(self.encode(inputs, start))
+        encoded = self.encode(inputs, start)
+        features = self.readout(encoded)
+        return features if features.truth is not None else features._replace(truth=encoded.truth)
 
     def every_stage(self, inputs: Inputs) -> Tensor:
         """(B, D1 + D2 + ...): what the readout makes of each stage's output (Head2Toe, Evci et al. 2022, without its

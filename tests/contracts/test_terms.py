@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tests.contracts.test_strategies import RECIPE, TRAIN, Job, Killed, State, differing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graft import registry
+from graft import build, phase, registry
 from graft.backbones.toy import toy
-from graft.types import Batch, Inputs, Model, Step, Term
+from graft.errors import UsageError
+from graft.features import Feed
+from graft.progress import own_parameters, own_state
+from graft.types import Batch, Flow, Inputs, Model, Step, Term
 
 torch.set_num_threads(1)
 TERMS = sorted(registry.names("term"))
@@ -78,13 +84,81 @@ def test_gradients_are_finite_and_the_weights_and_buffers_are_left_alone(term: T
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_works_where_nothing_but_the_head_moves(term: Term, model: Model) -> None:
-    for parameter in model.backbone.parameters():
-        parameter.requires_grad_(False)
+def test_works_where_nothing_but_the_head_moves_or_says_that_it_cannot(term: Term, model: Model) -> None:
+    """The loop then hands on what is kept of the trunk, and no samples."""
+    model.backbone.requires_grad_(False)
     step = step_of(model)
-    total = step.loss + term(step)
+    step = step._replace(batch=step.batch._replace(inputs=Inputs(step.features.pooled)))
+    try:
+        total = step.loss + term(step)
+    except UsageError as refused:
+        assert "stand still" in refused.what and refused.hint
+        return
     total.backward()
     assert torch.isfinite(total) and model.head.weight.grad is not None
+
+
+def test_is_fixed_by_the_seed_and_leaves_the_generator_alone(name: str, model: Model) -> None:
+    recipe, states = replace(RECIPE, terms=(name,), strategy="full(epochs=1)"), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        states.append(own_state(next(build.flow(recipe, model)).terms))
+        assert torch.equal(before, torch.get_rng_state())
+    assert differing(*states) == []
+
+
+# ------------------------------------------------------------------------------------------------------------- resume
+
+ONCE = {"distill": "distill(look='once')"}  # a teacher cannot look at what a frozen prefix makes of a sample
+FLOWS = {
+    "full": ("full(epochs=3)", {}),
+    "lp_ft": ("lp_ft(head_epochs=2, epochs=2)", ONCE),
+    "gradual": ("gradual(epochs=2)", ONCE),
+    "solved": ("lp_ft(start='ridge', epochs=2)", ONCE),
+}
+
+
+def teach(other: object) -> Tensor:
+    return Feed(TRAIN, other, device=torch.device("cpu"), targets=()).pooled()  # type: ignore[arg-type]
+
+
+def watched(flow: Flow, seen: list[object]) -> Flow:
+    """The flow, with what its terms own at hand."""
+    at = next(flow, None)
+    while at is not None:
+        seen[:] = at.terms
+        result = yield at
+        try:
+            at = flow.send(result)
+        except StopIteration:
+            return
+
+
+def life(name: str, way: str, ckpt: Path | None = None, kill_at: int = -1) -> tuple[Job, State]:
+    """A run from its beginning, or from what `ckpt` holds, and all tensors that it came to."""
+    strategy, options = FLOWS[way]
+    recipe = replace(RECIPE, strategy=strategy, terms=(options.get(name, name),), batch_size=22, optimizer="adam")
+    job, seen = Job(way, recipe), []
+    job.run(watched(build.flow(recipe, job.model, teach), seen), ckpt, kill_at)
+    assert way == "solved" or len(own_parameters(seen)) == len(own_state(seen))
+    return job, {**job.state(), **own_state(seen)}
+
+
+@pytest.mark.parametrize("way", FLOWS)
+def test_a_run_killed_in_any_of_its_phases_goes_on_bit_for_bit(
+    name: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what the term owns: it moves in all phases that train, and its state goes from one to the next."""
+    monkeypatch.setattr(phase, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr("graft.checkpoint.flush", lambda path: None)
+    whole, state = life(name, way)
+    ends = [i for i, event in enumerate(whole.events) if event["event"] == "phase_done"]
+    middles = [(a + b) // 2 for a, b in zip([0, *ends], ends, strict=False)]
+    for kill_at in sorted({*middles, *ends, *(end + 1 for end in ends[:-1])}):
+        with pytest.raises(Killed):
+            life(name, way, tmp_path / str(kill_at), kill_at)
+        assert differing(state, life(name, way, tmp_path / str(kill_at))[1]) == [], kill_at
 
 
 # -------------------------------------------------------------------------------------------------------------- l2_sp

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import draw_flowers
+from torch import nn
 
 from graft import api, build, run
 from graft.backbones.trained import trained
 from graft.checkpoint import load_tensors
 from graft.errors import DataError, IntegrityError, UsageError
+from graft.nn.named import Named
 from graft.types import Backbone, Preprocess, Text
 
 torch.set_num_threads(1)
@@ -54,8 +56,43 @@ def test_it_is_the_trunk_of_the_run(folder: Path) -> None:
         and str(made.info.source) == f"trained:{folder}"
     )
     assert (made.info.dim, made.info.parameters, made.info.licence) == (own.info.dim, own.info.parameters, "Apache-2.0")
-    assert len(made.info.sha256) == 64 and made.info.lr == own.info.lr and "classes" not in made.heads
+    assert len(made.info.sha256) == 64 and made.info.lr == own.info.lr
     assert made.info.pretrained_on in ("flowers", "notes.txt")
+
+
+def head_of(folder: Path) -> Named | None:
+    found = trained(str(folder)).heads.get("classes")
+    assert found is None or isinstance(found, Named)
+    return found
+
+
+def test_what_a_run_of_classes_says_of_them_comes_with_their_names(images: Path) -> None:
+    head, own = head_of(images), run.load(images).model
+    x = torch.randn(5, own.backbone.info.dim)
+    assert head is not None and head.classes == ("daisy", "rose", "tulip")
+    assert isinstance(own.head, nn.Sequential), "a head that standardises"
+    assert torch.equal(head.eval()(x), own.head(x))
+    assert not any("head" in name or "classes" in name for name in trained(str(images)).state_dict())
+    assert "classes" not in trained(str(images), pretrained=False).heads
+
+
+@pytest.mark.parametrize(
+    ("options", "has"),
+    [({"strategy": "ridge"}, True), ({"strategy": "full(epochs=1)", "head": "linear(standardize=False)"}, True),
+     ({"strategy": "ridge", "features": "stages"}, False), ({"strategy": "knn"}, False),
+     ({"strategy": "full(epochs=1)", "head": "mlp(hidden=(8,))"}, False)],
+)  # fmt: skip
+def test_linear_heads_are_kept_and_no_others(options: dict[str, str], has: bool, tmp_path: Path) -> None:
+    data = draw_flowers(tmp_path / "flowers", 6)
+    api.fit(str(data), backbone="toy", out=str(tmp_path / "run"), controls=False, **options)
+    head, own, x = head_of(tmp_path / "run"), run.load(tmp_path / "run").model, torch.randn(4, 32)
+    assert (head is not None) == has
+    if head is not None:
+        torch.testing.assert_close(head(x), own.head(x).float())
+
+
+def test_a_run_without_classes_says_none(texts: Path) -> None:
+    assert head_of(texts) is None and "words" in trained(str(texts)).heads
 
 
 def test_long_texts_are_read_as_the_source_does_unless_told_otherwise(texts: Path) -> None:

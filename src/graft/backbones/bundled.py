@@ -46,7 +46,8 @@ def bundled(name: str, *, pretrained: bool = True, config: Json | None = None) -
         made.load_state_dict(state)
         sha256 = digest(state.items())
     source = Spec("bundled", name, {} if pretrained else {"pretrained": False})
-    accuracy = card["valid"].get("accuracy", {}).get("value")
+    labelled = card.get("task", "classification").startswith("classification")  # else no accuracy of a classifier
+    accuracy = card["valid"].get("accuracy", {}).get("value") if labelled else None
     made.info = replace(made.info, source=source, licence=card["licence"], sha256=sha256,
                         pretrained_on=card.get("pretrained_on", card["data"]) if pretrained else "",
                         source_accuracy=accuracy if pretrained else None,

@@ -1,13 +1,19 @@
 """The trunk of a finished run, of `graft fit` or `graft pretrain`, with the weights that it came to: trained:runs/x-1.
 
-Its head is left out. What is made of it needs the run's folder no more. A run whose head looks at every word reads
-long texts in windows; its trunk reads them as its source does, unless `long` says otherwise.
+The head of a run that learned classes, if it is linear, comes beside it and knows their names: what the run says of its
+own classes can be learned from it (terms/distill.py). What is made of it needs the run's folder no more. A run whose
+head looks at every word reads long texts in windows; its trunk reads them as its source does, unless `long` says
+otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import Tensor, nn
 
 from graft.backbones._rebuild import preprocess, rebuild, verify
 from graft.backbones._sounds import HEARD, Sounds
@@ -15,11 +21,13 @@ from graft.backbones._tokens import LONG, Tokens
 from graft.backbones._weights import weights_digest
 from graft.checkpoint import load_tensors
 from graft.errors import IntegrityError, UsageError, did_you_mean
+from graft.nn.heads import linear
+from graft.nn.named import Named
 from graft.spec import Spec, parse
 from graft.store import read_json
 from graft.types import Backbone, Json, Preprocess
 
-PREFIX = "backbone."  # of the trunk's names in model.safetensors
+PREFIX, HEAD = "backbone.", "head."  # of names in model.safetensors
 
 
 def trained(folder: str, *, pretrained: bool = True, long: str | None = None, config: Json | None = None) -> Backbone:
@@ -64,9 +72,31 @@ def _reading(made: Preprocess, long: str) -> Preprocess:
 
 def _load(made: Backbone, folder: Path) -> None:
     state = load_tensors(folder / "model.safetensors")
-    trunk = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
     try:
-        made.load_state_dict(trunk)
+        made.load_state_dict(_under(PREFIX, state))
     except RuntimeError as error:
         what = f"{folder}: {str(error).splitlines()[0]}"
         raise IntegrityError(what, "make the run again with this version") from None
+    made.heads = {**made.heads, **_classes(_under(HEAD, state), folder, made.info.dim)}
+
+
+def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _classes(state: Mapping[str, Tensor], folder: Path, dim: int) -> dict[str, nn.Module]:
+    """The head of a run of classes, trained or fitted in one step, if it is linear on pooled features; else nothing."""
+    names = tuple(read_json(folder / "labels.json"))
+    if parse(read_json(folder / "recipe.json")["task"]).name != "classification":
+        return {}
+    for standardize in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            head = linear(dim, len(names), standardize=standardize)
+        if _shapes(head.state_dict()) == _shapes(state):
+            head.load_state_dict(state)
+            return {"classes": Named(head, names)}
+    return {}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}

@@ -63,13 +63,15 @@ def pretrain(
     quiet: Quiet = False,
     **options: Any,
 ) -> None:
-    """Train a trunk by the same loop: on images from random weights, which writes trunk.safetensors and its card; on
-    texts by guessing hidden words, for trained:<its folder>."""
-    from graft import api
+    """Train a trunk by the same loop, from random weights or from those of --backbone: by labels, or without any
+    (--task simclr, vicreg, byol, rotation, jigsaw, masked_autoencoder; texts mlm; sounds masked_spectrogram)."""
+    from graft import api, planning
 
     console = Console(quiet=quiet)
     options |= {"text": text, "label": label, "pair": pair}
     result = api.pretrain(data, out=out, resume=resume, console=console, **options)
+    for i, line in enumerate(planning.worth(result)):
+        console.row("" if i else "next", line, "")
     done(result, console, as_json)
 
 

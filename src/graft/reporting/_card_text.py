@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from graft import bare
 from graft.console import Figure, duration, figure
+from graft.intervals import wilson
 from graft.reporting._english_codes import CODES
 from graft.reporting._facts import Facts
 from graft.reporting._markdown import code, table, text
@@ -85,7 +86,22 @@ def score(facts: Facts) -> str:
              for name, found in (facts.result.get("baselines") or {}).items() if facts.metric in found]  # fmt: skip
     opened = f", opened {_times(len(facts.openings))}" if facts.part == "test" and facts.openings else ""
     said = f"On the {PARTS[facts.part]}{opened}: {facts.scored:,} samples; 95 % intervals in brackets."
-    return f"{said}\n\n{table(('figure', 'value'), rows)}"
+    return "\n\n".join([said, table(("figure", "value"), rows), *_looks(facts)])
+
+
+def _looks(facts: Facts) -> Iterator[str]:
+    """Of a trunk that learned without labels, how its features came on."""
+    if not facts.looks:
+        return
+    first, last = facts.looks[0], facts.looks[-1]
+    yield (f"Effective rank of its features: {first['rank']:.1f} at the start, {last['rank']:.1f} of {last['of']} as "
+           f"it is kept; spread {first['spread']:.2f} and {last['spread']:.2f}.")  # fmt: skip
+    if last.get("knn") is not None and last.get("queries"):
+        before, after = (_rate(wilson(look["knn"] * look["queries"], look["queries"])._asdict())
+                         for look in (first, last))  # fmt: skip
+        yield (f"k-NN accuracy by these features on {last['queries']:,} labelled samples, of whose labels nothing was "
+               f"learned: {before} at the start, {after} as it is kept; the most frequent class: "
+               f"{_share(last['majority'])}.")  # fmt: skip
 
 
 def per_class(facts: Facts) -> str:

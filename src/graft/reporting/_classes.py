@@ -117,7 +117,17 @@ def _matrix(matrix: list[list[int]], classes: list[str], w: Words) -> Plot:
 
 # ------------------------------------------------------------------------------- labels that are no classes
 
-TOLD = ("samples", "classes", "per_class", "macro", "weighted", "confusion", "most_confused", "figures")  # elsewhere
+TOLD = (
+    "chance",
+    "samples",
+    "classes",
+    "per_class",
+    "macro",
+    "weighted",
+    "confusion",
+    "most_confused",
+    "figures",
+)  # elsewhere
 QUANTILES = ("target", "error", "absolute_error")
 GROUPS = ("answerable", "unanswerable")
 

@@ -76,6 +76,11 @@ WORDS = {
     "guess.paired": "It is better by {gain} than {name}, on the same samples.",
     "guess.beaten": "It is not better than {name} beyond noise: {gain}.",
     "guess.unclear.more": "Its interval overlaps that of {name}.",
+    "ask.learned": "Are its features any good?",
+    "watch.knn": "Nearest neighbours by its features name {after} of the classes rightly.",
+    "watch.unlabelled": "Nobody knows: there are no labels to tell.",
+    "watch.collapsed": "No: they have collapsed.",
+    "guess.chance": "Guessing would find {chance}.",
     "guess.none": "For what is hidden from a model there is no simple guess.",
     "guess.off": "This run has no baselines.",
     "way": "{strategy} on {backbone}",
@@ -137,6 +142,17 @@ WORDS = {
     "curves.alt": "{n} epochs, from {first} to {last}.",
     "loss.caption": "Loss by epoch; dotted lines divide the phases.",
     "valid.caption": "{metric} of the validation part by epoch.",
+    "watch.knn.caption": "What 20 nearest neighbours name rightly of {n} labelled samples, by epoch. These labels are "
+    "not learned from.",
+    "watch.rank.caption": "Effective rank of the features by epoch, at most {n}: it falls where they become alike.",
+    "watch.alt": "{n} looks, from {first} at the start to {last} of what is kept.",
+    "watch.guess": "the most frequent class",
+    "watch.feature_spread": "spread of the features",
+    "watch.start": "start",
+    "watch.kept": "kept (epoch {n})",
+    "watch.score": "At the start {before}, as it is kept {after}; who names the most frequent class has {guess}. "
+    "Neighbours are compared on {n} labelled samples that it has not learned from.",
+    "watch.spread": "The effective rank of its features went from {before} to {after} of {of}.",
     "line.train": "training loss",
     "line.valid": "validation loss",
     "axis.epoch": "epoch",
@@ -284,11 +300,17 @@ WORDS = {
     "growth.expected": "expected",
     "axis.samples": "training samples",
     "next.correct": "{title}: {hint}",
+    "next.trunk": "graft compare LABELLED --strategy ridge --backbone {before} --backbone trained:{run} tells whether "
+    "it is better than what it began with.",
+    "next.trunk.scratch": "graft rank LABELLED --backbone {default} --backbone trained:{run} tells whether it is "
+    "better than a trunk that nobody has to train.",
+    "next.fit": "graft fit LABELLED --backbone trained:{run} adapts it to labels.",
     "next.ladder": "graft fit without --strategy tells whether transfer helps, and which way is the cheapest "
     "within noise.",
     # repeat
     "again.repeat": "this run again",
     "again.chosen": "the chosen way, without choosing again",
+    "again.trunk": "as the trunk of another run",
     "again.predict": "predictions of new files",
     "again.evaluate": "its figures on other labelled data",
     "again.out": "NEW_FOLDER",

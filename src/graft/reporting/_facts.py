@@ -9,10 +9,19 @@ from typing import Any, final
 
 from graft.console import safe
 from graft.errors import DataError
+from graft.recipe import PRETEXT
 from graft.store import read_json
 from graft.types import Json
 
-METRICS = ("accuracy", "word_accuracy", "f1_micro", "f1", "r2", "explained")  # what tasks choose by: higher is better
+METRICS = (
+    "accuracy",
+    "word_accuracy",
+    "f1_micro",
+    "f1",
+    "r2",
+    "explained",
+    "retrieval",
+)  # what tasks choose by: higher is better
 SHOWN_FORMAT = 1
 
 
@@ -53,6 +62,18 @@ class Facts:
     def report(self) -> Json:
         """What the task says of the scored part: per class, confusion, ..."""
         return self.result.get("report") or {}
+
+    @property
+    def pretext(self) -> bool:
+        """Whether a trunk learned without labels."""
+        task = str(self.result.get("task") or self.recipe.get("task") or "").partition("(")[0]
+        return any(task in tasks for tasks in PRETEXT.values())
+
+    @property
+    def looks(self) -> list[Json]:
+        """How a trunk came on that learned without labels: at the start, after some epochs, and as it is kept."""
+        found = self.result.get("watch")
+        return [look for look in found if isinstance(look, dict)] if isinstance(found, list) else []
 
     @property
     def modality(self) -> str:

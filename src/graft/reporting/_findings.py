@@ -14,6 +14,7 @@ from graft.showing.expense import CORE, GPU, IDLE
 from graft.types import Json
 
 SEVERITIES = ("error", "warning", "note")
+DEFAULTS = {"image": "bundled:tiny64", "text": "minilm", "audio": "bundled:words8k"}  # those of zoo.py, which has torch
 FILES, SUSPECTS, WORTH = 100, 24, 50  # listed of a finding; pictures of suspected labels, and of samples to label
 
 
@@ -90,7 +91,17 @@ def todo(facts: Facts, w: Words) -> list[str]:
     hints = [w("next.correct", title=w.maybe(f"issue.{i.get('code')}", str(i.get("code"))), hint=i["hint"])
              for i in facts.issues if i.get("severity") in ("error", "warning") and i.get("hint")]  # fmt: skip
     named = not facts.ladder and facts.scores and not facts.adapted
-    return [*list(dict.fromkeys(hints))[:5], *([w("next.ladder")] if named else [])]
+    further = _trunk(facts, w) if facts.pretext else [w("next.ladder")] if named else []
+    return [*list(dict.fromkeys(hints))[:5], *further]
+
+
+def _trunk(facts: Facts, w: Words) -> list[str]:
+    """What to do with a trunk that learned without labels."""
+    run, began = shlex.quote(str(facts.folder)), shlex.quote(str(facts.recipe.get("backbone", "")))
+    if facts.backbone.get("sha256"):
+        return [w("next.trunk", before=began, run=run), w("next.fit", run=run)]
+    default = DEFAULTS.get(facts.modality, "auto")
+    return [w("next.trunk.scratch", default=default, run=run), w("next.fit", run=run)]
 
 
 # -------------------------------------------------------------------------------------------------------------- cost
@@ -154,8 +165,11 @@ def repeat(facts: Facts, w: Words) -> Json:
     if facts.ladder and (facts.folder / "chosen.json").exists():
         chosen = shlex.quote(str(facts.folder / "chosen.json"))
         commands.append((w("again.chosen"), f"graft fit --recipe {chosen} --out {w('again.out')}"))
-    commands.append((w("again.predict"), f"graft predict {folder} {w('again.files')}"))
-    commands.append((w("again.evaluate"), f"graft evaluate {folder} {w('again.data')}"))
+    if facts.pretext:
+        commands.append((w("again.trunk"), f"graft fit {w('again.data')} --backbone trained:{folder}"))
+    else:
+        commands.append((w("again.predict"), f"graft predict {folder} {w('again.files')}"))
+        commands.append((w("again.evaluate"), f"graft evaluate {folder} {w('again.data')}"))
     openings = [[str(one.get("when", "")), str(one.get("why", ""))] for one in facts.openings]
     return {"commands": commands, "facts": Table([w("col.what"), w("col.value")], _facts(facts, w), (0, 1)),
             "openings": Table([w("col.when"), w("col.why")], openings, (0, 1)) if openings else None,

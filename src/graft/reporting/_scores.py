@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from graft.console import duration
 from graft.reporting import plots
@@ -146,16 +147,61 @@ def _costs(rungs: list[Json], w: Words, metric: str) -> Plot | None:
 # ------------------------------------------------------------------------------------------------------------ curves
 
 MOST_EPOCHS = 400  # of which points are drawn and listed
+MOST_LOOKS = 100_000  # epochs of a file that may say anything
 
 
 def curves(facts: Facts, w: Words) -> Json:
     if not facts.epochs:
         return {"why": w("curves.none")}
+    made = _by_epoch(facts, w)
+    return {"plots": [*_watched(facts, w), *made], "phases": _phases(facts, w)}
+
+
+def _watched(facts: Facts, w: Words) -> list[Plot]:
+    """How a trunk came on that learned without labels; the first look is of the trunk as it came, at epoch 0."""
+    looks = [look for look in facts.looks if look.get("phase") != "end"]
+    if len(looks) < 2 or not all(isinstance(look.get("epoch"), int) for look in looks):
+        return []
+    table = _looks(facts, w)
+    length = min(MOST_LOOKS, max(look["epoch"] for look in looks) + 1)
+
+    def line(name: str, key: str) -> plots.Line:
+        at = {look["epoch"]: _number(look.get(key)) for look in looks}
+        return plots.Line(name, [at.get(i) for i in range(length)])
+
+    made = []
+    for metric, lines, most in (
+        ("knn", [line(w.metric("knn"), "knn"), line(w("watch.guess"), "majority")], looks[-1].get("queries")),
+        ("rank", [line(w.metric("rank"), "rank")], looks[-1].get("of")),
+    ):
+        if any(value is not None for value in lines[0].values):
+            kind = "accuracy" if metric == "knn" else metric
+            first, last = (amount(kind, look.get(metric)) for look in (facts.looks[0], facts.looks[-1]))
+            label = (w("axis.epoch"), w.metric(metric) + " (%)" * (metric == "knn"))
+            draw = partial(plots.curves, lines, {}, label, metric == "knn", first=0)
+            said = w("watch.alt", n=len(facts.looks), first=first, last=last)
+            made.append(plot(f"watch-{metric}", w(f"watch.{metric}.caption", n=count(most or 0)), said, table, draw))
+    return made
+
+
+def _looks(facts: Facts, w: Words) -> Table:
+    """Every look, and the one of what is kept."""
+    names = {"start": w("watch.start"), "end": w("watch.kept", n=facts.looks[-1].get("epoch", "?"))}
+    rows = [[names.get(str(look.get("phase")), str(look.get("epoch", ""))), amount("accuracy", look.get("knn")),
+             amount("rank", look.get("rank")), amount("spread", look.get("spread")),
+             amount("spread", look.get("embedded"))] for look in facts.looks]  # fmt: skip
+    return Table(
+        [w("col.epoch"), w.metric("knn"), w.metric("rank"), w("watch.feature_spread"), w.metric("spread")], rows
+    )
+
+
+def _by_epoch(facts: Facts, w: Words) -> list[Plot]:
     step = -(-len(facts.epochs) // MOST_EPOCHS)
     epochs = facts.epochs[::step]
     cuts = {i: str(e["phase"]) for i, e in enumerate(epochs) if i == 0 or e["phase"] != epochs[i - 1]["phase"]}
     metric, losses = facts.metric, [_number(e.get("train_loss")) for e in epochs]
-    valid = [_number((e.get("valid") or {}).get("loss")) for e in epochs]
+    other = metric == "retrieval"  # whose loss is none that is trained by
+    valid = [None if other else _number((e.get("valid") or {}).get("loss")) for e in epochs]
     reached = [_number((e.get("valid") or {}).get(metric)) for e in epochs]
     lines = [plots.Line(w("line.train"), losses)] + [plots.Line(w("line.valid"), valid)] * any(
         v is not None for v in valid
@@ -174,7 +220,7 @@ def curves(facts: Facts, w: Words) -> Json:
         line = [plots.Line(w.metric(metric), reached)]
         made.append(plot("valid", w("valid.caption", metric=w.metric(metric)), said, table,
                          lambda: plots.curves(line, cuts, label, rate(metric))))  # fmt: skip
-    return {"plots": made, "phases": _phases(facts, w)}
+    return made
 
 
 def _number(value: object) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from graft.console import GRAVE, RATES
+from graft.console import GRAVE, RATES, Figure, figure
+from graft.intervals import wilson
 from graft.recipe import PRETEXT as OF_SAMPLES
 from graft.reporting._facts import Facts
 from graft.reporting._words import Words, amount, count, missing
@@ -102,7 +103,43 @@ def _named(facts: Facts, w: Words) -> list[Line]:
         )
         for name, figures in baselines.items()
     ]
+    if facts.looks:
+        return [
+            _learned(facts, w),
+            Line(w("ask.score"), up(score(facts, w)), _chance(facts, w)),
+            _not_climbed(facts, w),
+        ]
     return [_better(facts, w, guess), Line(w("ask.score"), up(score(facts, w)), told), _not_climbed(facts, w)]
+
+
+def _learned(facts: Facts, w: Words) -> Line:
+    """Of a trunk that learned without labels: what those say that it has not seen, and whether its features differ."""
+    first, last = facts.looks[0], facts.looks[-1]
+    collapsed = any(issue.get("code") == "collapsed" and issue.get("severity") == "error" for issue in facts.issues)
+    ranks = {when: amount("rank", look.get("rank")) for when, look in (("before", first), ("after", last))}
+    more = [w("watch.spread", of=last.get("of", "?"), **ranks)]
+    if missing(last.get("knn")):
+        answer = w("watch.collapsed" if collapsed else "watch.unlabelled")
+        return Line(w("ask.learned"), answer, more, "-" if collapsed else "?")
+    before, after = (_share(look) for look in (first, last))
+    guess = amount("accuracy", last.get("majority"))
+    told = w("watch.score", before=before, after=after, guess=guess, n=count(last.get("queries") or 0))
+    answer = w("watch.collapsed") if collapsed else w("watch.knn", after=after)
+    better = not missing(first.get("knn")) and last["knn"] > max(first["knn"], last.get("majority") or 0.0)
+    return Line(w("ask.learned"), answer, [told, *more], "-" if collapsed else "+" if better else "?")
+
+
+def _share(look: Json) -> str:
+    """ "82.0 % [69.2, 90.2]"."""
+    right, asked = float("nan") if missing(look.get("knn")) else float(look["knn"]), look.get("queries") or 0
+    if not asked or not 0 <= right <= 1:
+        return "–"
+    return figure("accuracy", Figure(*wilson(right * asked, asked)[:3]))
+
+
+def _chance(facts: Facts, w: Words) -> list[str]:
+    chance = facts.report.get("chance")
+    return [] if missing(chance) else [w("guess.chance", chance=amount(facts.metric, chance))]
 
 
 def _better(facts: Facts, w: Words, guess: str | None) -> Line:

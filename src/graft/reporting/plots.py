@@ -137,11 +137,13 @@ class Line(NamedTuple):
     values: Sequence[float | None]
 
 
-def curves(lines: Sequence[Line], cuts: Mapping[int, str], label: tuple[str, str], rate: bool) -> Figure:
-    """Values by epoch, all phases one after another; `cuts`: at which epoch each begins."""
+def curves(
+    lines: Sequence[Line], cuts: Mapping[int, str], label: tuple[str, str], rate: bool, *, first: int = 1
+) -> Figure:
+    """Values by epoch, all phases one after another; `cuts`: at which epoch each begins; `first`: that of the first."""
     figure, at = axes(270, left=52 if rate else 60, right=16, top=34 if len(lines) == 1 else 50)
     for i, line in enumerate(lines):
-        points = [(x + 1, value) for x, value in enumerate(line.values) if value is not None]
+        points = [(x + first, value) for x, value in enumerate(line.values) if value is not None]
         at.plot(*zip(*points, strict=True), DASHES[i % 4], marker=MARKS[i], color=COLOURS[i], markersize=4,
                 linewidth=1.6, label=line.name)  # fmt: skip
     for epoch, name in cuts.items():

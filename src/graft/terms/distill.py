@@ -22,9 +22,8 @@ from torch.nn import functional as F
 from graft import registry
 from graft.errors import UsageError
 from graft.spec import parse
-from graft.types import Backbone, Inputs, Json, Model, Step
-
-Samples = Callable[[Backbone], Tensor]  # what a trunk makes of the training samples as they are: (N, D)
+from graft.terms import _classes, _looks
+from graft.types import Backbone, Model, Step
 
 
 def distill(
@@ -35,23 +34,34 @@ def distill(
     look: str = "views",
     alpha: float = 1.0,
     temperature: float = 4.0,
-    samples: Samples | None = None,
+    by: str = "name",
+    samples: _looks.Samples | None = None,
+    classes: tuple[str, ...] | None = None,
 ) -> Distill:
     """`teacher` is any backbone, such as torchvision:resnet50 or trained:runs/wide; None: the trunk as it came, so that
-    it does not forget. `look`: "views" or "once". `alpha` is the weight. `samples` is given by who trains.
+    it does not forget. `look`: "views" or "once". `alpha` is the weight. `by`: its classes are found by their names;
+    "place" takes the k-th of the teacher for the k-th of the data, where it names none. `samples` and `classes`, those
+    of the data, are given by who trains.
 
     Raises UsageError for options that cannot be, and for a teacher without what is to be learned of it.
     """
-    if of not in ("features", "classes") or look not in ("views", "once") or not (alpha > 0 and temperature > 0):
-        what = f"of={of!r}, look={look!r}, alpha={alpha}, temperature={temperature} is no way to learn from a teacher"
-        raise UsageError(what, "of='features' or 'classes', look='views' or 'once', and numbers above 0")
-    made = _teacher(model, teacher)
-    name = teacher or "the trunk as it came"
-    if of == "classes" and "classes" not in made.heads:
-        raise UsageError(f"{name} brings no classes to learn from", "of='features' learns from its features")
-    sees = _Once(made, samples) if look == "once" else _Views(made, _eyes(model.backbone, made))
-    project = nn.Linear(model.backbone.info.dim, made.info.dim) if of == "features" else None
-    return Distill(sees, made.heads.get("classes"), project, name, alpha, temperature).to(_device(model))
+    _check(of, look, by, alpha, temperature)
+    made, name = _teacher(model, teacher), teacher or "the trunk as it came"
+    if made.info.modality != model.backbone.info.modality:
+        what = f"{name} is for {made.info.modality} samples, and {model.backbone.info.source} is not"
+        raise UsageError(what, f"choose a teacher for {model.backbone.info.modality}: graft list backbone")
+    sees = _looks.looking(look, model.backbone, made, samples)
+    told = _classes.told(made, name, model.head, classes, by) if of == "classes" else None
+    project = None if told else nn.Linear(model.backbone.info.dim, made.info.dim)
+    return Distill(sees, told, project, alpha, temperature).to(_device(model))
+
+
+def _check(of: str, look: str, by: str, alpha: float, temperature: float) -> None:
+    known = of in ("features", "classes") and look in ("views", "once") and by in ("name", "place")
+    if not known or not (0 < alpha < float("inf") and 0 < temperature < float("inf")):
+        what = f"of={of!r}, look={look!r}, by={by!r}, alpha={alpha}, temperature={temperature} is no way to learn from "
+        hint = "of='features' or 'classes', look='views' or 'once', by='name' or 'place', and numbers above 0"
+        raise UsageError(f"{what}a teacher", hint)
 
 
 @final
@@ -61,35 +71,32 @@ class Distill(nn.Module):
     def __init__(
         self,
         sees: Callable[[Step], Tensor],
-        head: nn.Module | None,
+        classes: Callable[[Tensor], Tensor] | None,
         project: nn.Linear | None,
-        name: str,
         alpha: float,
         temperature: float,
     ) -> None:
         super().__init__()
-        self._teacher, self.name, self.alpha, self.temperature = (sees, head), name, alpha, temperature
+        self._teacher, self.alpha, self.temperature = (sees, classes), alpha, temperature  # a tuple: none of our parts
         self.project = project
 
     def forward(self, step: Step) -> Tensor:
-        sees, head = self._teacher
+        sees, classes = self._teacher
         with torch.no_grad():
             told = sees(step)
+            logits = classes(told) if classes else told
         if self.project is not None:
             return self.alpha * hint(self.project(step.features.pooled), told)
-        assert head is not None, "a teacher of classes has a head"
-        mine, theirs = step.model.head(step.features.pooled), head(told)
-        if mine.shape != theirs.shape:
-            what = f"{self.name} knows {theirs.shape[-1]} classes, and the data have {mine.shape[-1]}"
-            raise UsageError(what, "of='features' learns from its features")
-        return self.alpha * soft_targets(mine, theirs, self.temperature)
+        return self.alpha * soft_targets(step.model.head(step.features.pooled), logits, self.temperature)
 
 
 def hint(guess: Tensor, told: Tensor) -> Tensor:
     """The mean squared error of (B, D) guesses of what was told, standardised over the batch: 1 is no better than its
-    mean."""
-    told = told.float()
-    scaled = (told - told.mean(0)) / (told.var(0, correction=0) + 1e-5).sqrt()
+    mean. A feature that does not vary says nothing, and counts as 0."""
+    far = told.float() - told.float().mean(0)
+    variance = far.square().mean(0)
+    noise = 1e-5 * variance.mean() + 1e-10 * told.float().square().mean() + torch.finfo(torch.float32).tiny
+    scaled = far / (variance + noise).sqrt()
     return (guess.float() - scaled).square().mean()
 
 
@@ -97,58 +104,6 @@ def soft_targets(mine: Tensor, theirs: Tensor, temperature: float) -> Tensor:
     """Hinton's loss of logits (B, C), the mean over the batch; the square keeps the size of its gradient."""
     log_p, log_q = ((logits.float() / temperature).log_softmax(-1) for logits in (mine, theirs))
     return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
-
-
-# ------------------------------------------------------------------------------------------------------ how it looks
-
-
-@final
-class _Views:
-    """The teacher beside the student, at the same views."""
-
-    def __init__(self, teacher: Backbone, eyes: Callable[[Inputs], Inputs]) -> None:
-        self.teacher, self.eyes = teacher, eyes
-
-    def __call__(self, step: Step) -> Tensor:
-        return self.teacher(self.eyes(step.batch.inputs)).pooled  # type: ignore[no-any-return]
-
-
-@final
-class _Once:
-    """The teacher before the student: what it makes of each sample is kept."""
-
-    def __init__(self, teacher: Backbone, samples: Samples | None) -> None:
-        self.teacher, self.samples, self.told = teacher, samples, torch.empty(0)
-
-    def __call__(self, step: Step) -> Tensor:
-        if self.samples is None or step.batch.targets.ndim > 1:
-            what = "look='once' is for the samples of a run, one by one"
-            raise UsageError(what, "look='views', or leave --mix out")
-        if not len(self.told):
-            self.told = self.samples(self.teacher)
-        return self.told[step.batch.rows].to(step.features.pooled.device)
-
-
-def _eyes(student: Backbone, teacher: Backbone) -> Callable[[Inputs], Inputs]:
-    """The student's inputs as the teacher was trained to see them. Raises UsageError for two that take different kinds
-    of samples."""
-    mine, theirs = student.preprocess.json(), teacher.preprocess.json()
-    if mine == theirs:
-        return lambda inputs: inputs
-    if not mine.get("kind") == theirs.get("kind") == "images":
-        what = f"{teacher.info.source} reads samples otherwise than {student.info.source}"
-        raise UsageError(what, "choose a teacher that reads them alike, or look='once'")
-    return lambda inputs: Inputs(_seen(inputs.x, mine, theirs))
-
-
-def _seen(x: Tensor, mine: Json, theirs: Json) -> Tensor:
-    """(B, 3, S, S), normalised for one -> normalised for the other, at its size."""
-    if x.ndim != 4 or x.shape[1] != 3:
-        what = "the first stages of the trunk stand still, and a teacher cannot look at what they make of a picture"
-        raise UsageError(what, "move all of it: --strategy full; or look='once'")
-    m1, s1, m2, s2 = (torch.tensor(one[key]).view(3, 1, 1).to(x) for one in (mine, theirs) for key in ("mean", "std"))
-    x, side = (x * s1 + m1 - m2) / s2, theirs["size"]
-    return x if x.shape[-1] == side else F.interpolate(x, (side, side), mode="bilinear", antialias=x.shape[-1] > side)
 
 
 def _teacher(model: Model, name: str | None) -> Backbone:

@@ -1,0 +1,266 @@
+"""How a trunk comes on while it learns without labels: by the labels of a sample that it never learns from, and by how
+evenly its features are spread, which needs none.
+
+`knn`: the share of queries whose class 20 nearest neighbours by cosine name, with weights exp(cosine / 0.07) (Wu et al.
+2018, arXiv:1805.01978). `rank`: RankMe, the effective rank of the features (Garrido et al. 2023, arXiv:2210.02885).
+`spread`: the deviation of unit features (Chen & He 2021, arXiv:2011.10566). All are of pooled features of plain views,
+by the weights as they are after an epoch. Looking draws nothing, and leaves modes and gradients as they were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from graft.data._audit import audit
+from graft.data._sniff import open_data
+from graft.data._split import split
+from graft.device import autocast, permutation, seeded
+from graft.errors import DataError, ResourceError, UsageError
+from graft.features import Feed
+from graft.order import split as batches
+from graft.probes.knn import knn
+from graft.recipe import PRETEXT, Recipe
+from graft.spec import parse
+from graft.types import Backbone, Dataset, Issue, Json, Model, Sample
+
+NEIGHBOURS = 20
+MOST, LEAST, SHARE = 2000, 300, 0.25  # samples that are looked at, and which share of those there are
+ASKED = 0.25  # of them that are queries, where the validation part has fewer than FEW
+FEW = 100
+BETWEEN = 10  # looks between the first epoch and the last
+BATCH = 64
+RANK, SPREAD, EMBEDDED = 2.0, 0.06, 0.05  # below which features, and embeddings, have collapsed: see `collapse`
+EPSILON = 1e-7  # of RankMe
+START: Json = {"phase": "start", "epoch": 0, "epochs": 0, "valid": {}}  # the trunk as it came
+END: Json = {"phase": "end", "epochs": 0}  # and as it is kept
+
+
+# -------------------------------------------------------------------------------------------------------- the figures
+
+
+def effective_rank(features: Tensor) -> float:
+    """(N, D) -> between 1, features that are all one direction, and min(N, D): e to the entropy of the singular values
+    as shares of their sum. They are not centred, so that features that are all alike have rank 1."""
+    values = torch.linalg.svdvals(features.double())
+    shares = values / values.sum().clamp(min=EPSILON) + EPSILON
+    return float((-(shares * shares.log()).sum()).exp())
+
+
+def spread(features: Tensor) -> float:
+    """(N, D) -> the standard deviation of each dimension of the unit features, their mean, times sqrt(D): 1 spread
+    evenly over the sphere, 0 all alike. Features that are never negative, as after a ReLU, come to 0.6 or so."""
+    unit = F.normalize(features.double(), dim=1)
+    return float(unit.std(0, correction=0).mean() * features.shape[1] ** 0.5)
+
+
+def neighbours(features: Tensor, targets: Tensor, asked: Tensor) -> tuple[float, float]:
+    """Features (N, D), class indices (N,), which rows are queries (N,) bool: the share of queries that the others name
+    rightly, and that of who names the most frequent class of the others."""
+    classes = int(targets.max()) + 1
+    probe, bank, truth = knn(k=NEIGHBOURS), targets[~asked], targets[asked]
+    arrays = probe.fit(features[~asked], bank, classes)
+    right = probe.logits(arrays, features[asked]).argmax(1) == truth
+    return float(right.double().mean()), float((truth == bank.bincount().argmax()).double().mean())
+
+
+def collapse(look: Json) -> str:
+    """What a look says of a collapse, or "".
+
+    Networks with random weights have ranks from 5.7 and spreads from 0.09 (a ResNet-18; smaller ones have more), and
+    their embeddings a spread from 0.1.
+    """
+    if look["rank"] < RANK or look["spread"] < SPREAD:
+        return f"features have collapsed: effective rank {look['rank']:.1f}, spread {look['spread']:.3f}"
+    if (look.get("embedded") or 1.0) < EMBEDDED:
+        return f"embeddings have collapsed: spread {look['embedded']:.3f}"
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------------------ the looks
+
+
+def due(epoch: int, epochs: int) -> bool:
+    """Whether there is a look after this epoch: after the first, the last, and about ten between them."""
+    step = max(1, round(epochs / (BETWEEN + 1)))
+    return epoch in (1, epochs) or (epoch % step == 0 and epochs - epoch >= step)
+
+
+@final
+@dataclass(frozen=True)
+class Watch:
+    """What is looked at: the rows of `feeds`, one feed after the other, N in all. `targets` (N,) are class indices, and
+    `asked` (N,) says which rows are queries; None: no classes are known."""
+
+    feeds: tuple[Feed, ...]
+    targets: Tensor | None
+    asked: Tensor
+
+    def look(self, model: Model) -> Json:
+        """The figures, and the seconds that they took. Raises ResourceError for features that are not finite."""
+        began = time.monotonic()
+        with _still(model):
+            features = torch.cat([_pooled(model.backbone, feed) for feed in self.feeds])
+        if not features.isfinite().all():
+            raise ResourceError(
+                "the features of the trunk are not finite", "lower the rate: --strategy 'full(lr=1e-4)'"
+            )
+        right, most = (None, None) if self.targets is None else neighbours(features, self.targets, self.asked)
+        found = {"knn": right, "majority": most, "queries": int(self.asked.sum()), "samples": len(features),
+                 "rank": effective_rank(features), "of": min(features.shape), "spread": spread(features)}  # fmt: skip
+        return found | {"seconds": round(time.monotonic() - began, 3)}
+
+    def event(self, model: Model, epoch: Json) -> Json:
+        """A look after what the loop says of an epoch, as metrics.jsonl and the console get it; of tasks whose
+        embeddings have a spread with this, too."""
+        place = {"event": "watch"} | {name: epoch[name] for name in ("phase", "epoch", "epochs")}
+        embedded = {"embedded": epoch["valid"]["spread"]} if "spread" in epoch["valid"] else {}
+        return place | self.look(model) | embedded
+
+
+@contextmanager
+def _still(model: Model) -> Iterator[None]:
+    """All of it in eval mode, without gradients and drawing nothing; then every mode is what it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode(), seeded("watch"):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _pooled(backbone: Backbone, feed: Feed) -> Tensor:
+    """(N, D) features of plain views, float32, in the order of the rows."""
+    order = feed.shortest_first(torch.arange(len(feed)))
+    found = torch.empty(len(feed), backbone.info.dim)
+    for rows in batches(order, BATCH, feed.sizes(), feed.most):
+        with autocast(feed.device, feed.dtype):
+            found[rows] = backbone(feed.batch(rows, 0)).pooled.float().cpu()
+    return found
+
+
+def issues(looks: Sequence[Json], recipe: Recipe) -> list[Issue]:
+    """That a trunk has collapsed: as it is kept, or by the end of the training, of which an earlier epoch was kept."""
+    learning = [look for look in looks if look["phase"] != END["phase"]][-1:]
+    kept = [look for look in looks[-1:] if look["phase"] == END["phase"]]
+    if kept and learning and collapse(*learning) and not collapse(*kept):
+        what = f"{collapse(*learning)}; what is kept is of epoch {kept[0]['epoch']}, before that"
+        return [Issue("collapsed", "warning", what, (), _help(recipe))]
+    said = [collapse(look) for look in (kept or learning)]
+    return [Issue("collapsed", "error", one, (), _help(recipe)) for one in said if one]
+
+
+def _help(recipe: Recipe) -> str:
+    """A third of the rate, where one was said; and of images the task that rules a collapse out."""
+    asked = parse(recipe.strategy)
+    rates = {name: float(f"{asked.options[name] / 3:.2g}") for name in ("lr", "head_lr") if name in asked.options}
+    slower = f"a third of the rate: --strategy '{asked.with_options(**rates)}'" if rates else "a lower rate"
+    images = parse(recipe.task).name in PRETEXT["image"]
+    return f"{slower}; or --task vicreg, which keeps features apart" if images else f"{slower}, and more epochs"
+
+
+# ------------------------------------------------------------------------------------------------- what is looked at
+
+
+def without_labels(recipe: Recipe) -> bool:
+    """Whether a trunk is pretrained by what the samples say themselves."""
+    return any(parse(recipe.task).name in tasks for tasks in PRETEXT.values())
+
+
+def labelled(recipe: Recipe, dataset: Dataset) -> Dataset | None:
+    """The samples by whose classes a trunk is watched, without a test part: of recipe.watch, or else the run's own,
+    which are read again, as what learns from them does not get to see their labels. None: no classes are known.
+
+    Raises UsageError for data of another modality, DataError for those without classes, or that cannot be read.
+    """
+    if not without_labels(recipe):
+        return None
+    found = _own(open_data(recipe.data), dataset) if recipe.watch is None else _given(recipe.watch, dataset)
+    try:
+        return found and _parted(found, MOST, recipe.seed) and found
+    except DataError as error:  # a class or two of single samples
+        if recipe.watch is None:
+            return None
+        raise DataError(
+            f"--watch {recipe.watch}: {error.what}", "give more of each class, or leave --watch out"
+        ) from None
+
+
+def _own(opened: Dataset, dataset: Dataset) -> Dataset | None:
+    known = {s.key: s.label for s in opened.samples if s.label is not None} if opened.kind == "class" else {}
+    samples = tuple(replace(s, label=known[s.key]) for s in dataset.samples if s.key in known and s.split != "test")
+    classes = tuple(name for name in opened.classes if any(s.label == name for s in samples))
+    return dataset.replace(samples=samples, classes=classes, kind="class") if len(classes) > 1 else None
+
+
+def _given(watch: str, dataset: Dataset) -> Dataset:
+    """Of so many as are looked at every file is read: those that cannot be are left out."""
+    opened = open_data(watch)
+    if opened.modality != dataset.modality:
+        what = f"--watch {watch} holds {opened.modality} samples, and {dataset.name} {dataset.modality} samples"
+        raise UsageError(what, f"give labelled {dataset.modality} samples, or leave --watch out")
+    known = [s for s in opened.samples if s.label is not None and s.split != "test"] if opened.kind == "class" else []
+    if len({s.label for s in known}) < 2:
+        what = f"--watch {watch} has no classes of which neighbours could be one"
+        raise DataError(what, "give one folder per class, or leave --watch out: rank and spread need no labels")
+    sealed = {s.digest for s in dataset.samples if s.split == "test"}
+    found = audit(opened.replace(samples=_few(known, MOST, 0)))
+    return found.where(lambda sample: sample.digest not in sealed)
+
+
+def watch(recipe: Recipe, known: Dataset | None, train: Feed, valid: Feed) -> Watch | None:
+    """What is looked at in a run; None where a trunk learns from labels."""
+    if not without_labels(recipe):
+        return None
+    most = min(MOST, max(LEAST, round(SHARE * (len(train) + len(valid)))))
+    if recipe.watch is not None and known is not None:
+        chosen = _parted(known, most, recipe.seed)
+        feed = Feed(chosen, train.backbone, device=train.device, cache=train.cache, engine=train.engine, targets=())
+        return _watch((feed,), chosen)
+    samples = (*train.dataset.samples, *valid.dataset.samples)
+    chosen = (
+        _parted(known, most, recipe.seed) if known else train.dataset.replace(samples=_few(samples, most, recipe.seed))
+    )
+    names = {sample.key for sample in chosen.samples}
+    return _watch(tuple(_part(feed, names) for feed in (train, valid)), chosen)
+
+
+def _part(feed: Feed, names: set[str]) -> Feed:
+    """What is decoded is shared."""
+    rows = [i for i, sample in enumerate(feed.dataset.samples) if sample.key in names]
+    return feed.part(torch.tensor(rows, dtype=torch.long), feed.backbone)
+
+
+def _watch(feeds: tuple[Feed, ...], chosen: Dataset) -> Watch:
+    by_key = {sample.key: sample for sample in chosen.samples}
+    samples = [by_key[sample.key] for feed in feeds for sample in feed.dataset.samples]
+    asked = torch.tensor([sample.split == "valid" for sample in samples])
+    targets = chosen.replace(samples=tuple(samples)).targets()
+    usable = chosen.kind == "class" and bool(asked.any()) and len(targets[~asked].unique()) > 1
+    return Watch(tuple(feed for feed in feeds if len(feed)), targets if usable else None, asked & usable)
+
+
+def _parted(known: Dataset, most: int, seed: int) -> Dataset:
+    """Some labelled samples, a quarter of them queries ("valid"): of the validation part if it has enough, else of all,
+    and then copies and groups stay together."""
+    queries = [sample for sample in known.samples if sample.split == "valid"]
+    if len(queries) < FEW:
+        few = known.replace(samples=tuple(replace(s, split=None) for s in _few(known.samples, most, seed)))
+        return split(few, valid=ASKED, test=0.0, seed=seed)
+    rest, wanted = [s for s in known.samples if s.split != "valid"], round(ASKED * most)
+    return known.replace(samples=(*_few(rest, most - wanted, seed), *_few(queries, wanted, seed)))
+
+
+def _few(samples: Sequence[Sample], most: int, seed: int) -> tuple[Sample, ...]:
+    """At most so many, drawn, in their order."""
+    rows = permutation(len(samples), seed, "watch")[:most].sort().values
+    return tuple(samples[i] for i in rows.tolist())

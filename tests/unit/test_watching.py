@@ -1,0 +1,350 @@
+"""How a trunk comes on without labels: the figures against other libraries, what is looked at, that looking changes
+nothing, and collapses that really happen."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+import graft
+from conftest import draw_flowers, draw_sounds
+from graft import build, run, watching
+from graft.console import Console
+from graft.errors import DataError, Interrupted, UsageError
+from graft.recipe import make
+from graft.types import Json
+
+TINY: Json = {"backbone": "toy(size=16, dim=16, pretrained=False)", "batch_size": 16, "valid": 0.2, "report": False}
+FAST = "full(epochs=3, lr=5e-3, head_lr=5e-3)"
+SMALL = "simclr(dim=16, hidden=32)"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return draw_flowers(tmp_path / "photos", each=12, size=20)
+
+
+@pytest.fixture
+def loose(photos: Path, tmp_path: Path) -> Path:
+    """The same without class folders."""
+    (tmp_path / "loose").mkdir()
+    for path in photos.rglob("*.png"):
+        shutil.copy(path, tmp_path / "loose" / f"{path.parent.name}-{path.name}")
+    for path in (tmp_path / "loose").iterdir():
+        path.rename(path.with_name(f"{hash(path.name) % 10**9}.png"))
+    return tmp_path / "loose"
+
+
+def pretrain(data: Path | str, **options: Any) -> Json:
+    return graft.pretrain(str(data), **{**TINY, "task": SMALL, "strategy": FAST, **options})
+
+
+def figures(look: Json) -> Json:
+    return {name: value for name, value in look.items() if name != "seconds"}
+
+
+# -------------------------------------------------------------------------------------------------------- the figures
+
+
+def test_the_effective_rank_is_e_to_the_entropy_of_the_singular_values() -> None:
+    features = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    values = np.linalg.svd(features.numpy().astype(np.float64), compute_uv=False)
+    assert watching.effective_rank(features) == pytest.approx(np.exp(entropy(values)), rel=1e-4)
+
+
+@pytest.mark.parametrize("directions", [1, 2, 5])
+def test_features_of_a_few_equal_directions_have_so_many_ranks(directions: int) -> None:
+    features = torch.eye(6)[torch.arange(60) % directions] * 3
+    assert watching.effective_rank(features) == pytest.approx(directions, rel=1e-3)
+
+
+def test_features_that_are_all_alike_have_one_rank_and_no_spread() -> None:
+    alike = torch.full((40, 8), 0.7)
+    assert watching.effective_rank(alike) == pytest.approx(1, abs=1e-3)
+    assert watching.spread(alike) == pytest.approx(0, abs=1e-6)
+
+
+def test_features_that_are_evenly_spread_have_a_spread_of_one() -> None:
+    features = torch.randn(4000, 32, generator=torch.Generator().manual_seed(0))
+    assert watching.spread(features) == pytest.approx(1, abs=0.01)
+    assert watching.spread(5 * features) == pytest.approx(watching.spread(features))
+
+
+def test_neighbours_vote_as_those_of_scikit_learn_do() -> None:
+    draw = np.random.default_rng(0)
+    targets = draw.integers(0, 3, 200)
+    features = draw.standard_normal((200, 6)) + 1.2 * targets[:, None]
+    asked = np.arange(200) >= 140
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    model = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07))
+    expected = model.fit(unit[~asked], targets[~asked]).score(unit[asked], targets[asked])
+    most = np.bincount(targets[~asked]).argmax()
+    found = watching.neighbours(*(torch.from_numpy(one) for one in (features, targets, asked)))
+    assert found == pytest.approx((expected, (targets[asked] == most).mean()))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 12, 20, 30, 100, 300, 1000])
+def test_looks_come_after_the_first_the_last_and_some_between(epochs: int) -> None:
+    looks = [epoch for epoch in range(1, epochs + 1) if watching.due(epoch, epochs)]
+    assert looks[0] == 1 and looks[-1] == epochs and min(epochs, 8) <= len(looks) <= 14
+    assert max(np.diff([0, *looks])) <= max(2, epochs / 5)
+
+
+# -------------------------------------------------------------------------------------------------- what is looked at
+
+
+def test_class_folders_are_watched_and_not_learned_from(photos: Path) -> None:
+    found = pretrain(photos)
+    assert [look["phase"] for look in found["watch"]] == ["start", "all", "all", "all", "end"]
+    assert [look["epoch"] for look in found["watch"]][:4] == [0, 1, 2, 3]
+    for look in found["watch"]:
+        assert 0 <= look["knn"] <= 1 and look["majority"] == pytest.approx(1 / 3, abs=0.2)
+        assert look["queries"] == 9 and look["samples"] == 36 and look["of"] == 16
+    assert json.loads(Path(found["run"], "labels.json").read_text()) == []
+    assert all(line["label"] is None for line in run.splits(Path(found["run"])))
+
+
+def test_what_is_kept_is_what_is_looked_at_last(photos: Path) -> None:
+    found = pretrain(photos)
+    model = run.load(Path(found["run"])).model
+    features, last = model.backbone(model.backbone.prepare(pictures(photos))).pooled.detach(), found["watch"][-1]
+    assert watching.effective_rank(features) == pytest.approx(last["rank"], rel=1e-4)
+    assert watching.spread(features) == pytest.approx(last["spread"], rel=1e-4)
+    assert last["epoch"] == found["phases"][0]["best_epoch"] + 1
+
+
+def pictures(root: Path) -> list[Any]:
+    from PIL import Image
+
+    return [Image.open(path).convert("RGB") for path in sorted(root.rglob("*.png"))]
+
+
+def test_without_labels_rank_and_spread_are_watched(loose: Path) -> None:
+    found = pretrain(loose)
+    assert len(found["watch"]) == 5 and all(look["knn"] is None for look in found["watch"])
+    assert all(1 <= look["rank"] <= 16 and 0 < look["spread"] < 1 for look in found["watch"])
+
+
+def test_other_labelled_data_may_be_watched(loose: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "rose" / "broken.png").write_bytes(b"")
+    found = pretrain(loose, watch=str(photos))
+    assert all(look["knn"] is not None and look["samples"] == 36 for look in found["watch"])
+
+
+def test_a_sealed_test_part_is_never_looked_at(photos: Path, tmp_path: Path) -> None:
+    for part, each in (("train", 8), ("test", 4)):
+        for label in ("daisy", "rose", "tulip"):
+            (tmp_path / "given" / part / label).mkdir(parents=True)
+            for i in range(each):
+                number = i if part == "train" else 8 + i
+                shutil.copy(photos / label / f"{number}.png", tmp_path / "given" / part / label)
+    for watch in (None, str(photos)):  # the same pictures, where nothing says that they are the test part
+        found = pretrain(tmp_path / "given", watch=watch, out=f"run{watch is None}")
+        assert found["splits"]["test"] == 12 and all(look["samples"] == 24 for look in found["watch"])
+
+
+def test_the_validation_part_asks_where_it_is_large_enough(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+    seen: list[watching.Watch] = []
+    made = watching.watch
+    monkeypatch.setattr(watching, "FEW", 9)
+    monkeypatch.setattr(watching, "watch", lambda *given: seen.append(made(*given)) or seen[-1])  # type: ignore[func-returns-value, arg-type]
+    pretrain(photos, valid=0.25)
+    train, valid = seen[0].feeds
+    assert len(train) + len(valid) == 36 and seen[0].asked.tolist() == [False] * len(train) + [True] * len(valid)
+
+
+def test_texts_and_sounds_are_watched(tmp_path: Path) -> None:
+    rows = [f"{'the cat drinks milk' if i % 2 else 'a dog chases cars'} {i},{'xy'[i % 2]}" for i in range(40)]
+    (tmp_path / "texts.csv").write_text("text,label\n" + "\n".join(rows))
+    bert = "bert(layers=1, dim=16, heads=2, vocabulary=300, length=16)"
+    texts = graft.pretrain("texts.csv", backbone=bert, strategy="full(epochs=1)", valid=0.2, report=False)
+    draw_sounds(tmp_path / "sounds", each=6)
+    trunk = "cnn_tdnn(rate=8000, mels=16, dim=8, widths=(4,), blocks=1)"
+    sounds = graft.pretrain("sounds", task="masked_spectrogram", backbone=trunk, strategy="full(epochs=1)", valid=0.2,
+                            report=False)  # fmt: skip
+    for found in (texts, sounds):
+        assert [look["epoch"] for look in found["watch"]][:2] == [0, 1] and found["watch"][0]["knn"] is not None
+
+
+def test_what_learns_from_labels_is_not_watched(photos: Path) -> None:
+    found = graft.fit(str(photos), backbone="toy", strategy="linear_probe(epochs=1)", report=False)
+    assert "watch" not in found
+    with pytest.raises(UsageError, match="--watch is for trunks that learn without labels"):
+        graft.fit(str(photos), backbone="toy", strategy="linear_probe(epochs=1)", watch=str(photos))
+
+
+WRONG: list[tuple[str, type[Exception], str]] = [
+    ("texts.csv", UsageError, "holds text samples, and photos image samples"),
+    ("loose", DataError, "has no classes of which"),
+    ("nowhere", DataError, "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("watch", "error", "what"), WRONG)
+def test_nothing_to_watch_by(watch: str, error: type[Exception], what: str, photos: Path, loose: Path) -> None:
+    Path("texts.csv").write_text("text,label\na b c,x\nd e f,y\n")
+    with pytest.raises((error, UsageError), match=what):
+        pretrain(photos, watch=watch, out="run")
+    assert not Path("run").exists()
+
+
+# --------------------------------------------------------------------------------------------- looking changes nothing
+
+
+def weights(found: Json) -> dict[str, torch.Tensor]:
+    return run.load(Path(found["run"])).model.state_dict()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_watched_run_learns_the_same(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = pretrain(photos)
+    monkeypatch.setattr(watching, "watch", lambda *given: None)
+    alone = pretrain(photos)
+    assert "watch" not in alone and same(weights(watched), weights(alone))
+
+
+def test_a_look_leaves_modes_gradients_and_the_generator(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, seen = watching.Watch.look, []
+
+    def spied(self: watching.Watch, model: Any) -> Json:
+        for module in list(model.modules())[::3]:
+            module.train()
+        before = state(model)
+        found = look(self, model)
+        seen.append(before == state(model))
+        return found
+
+    monkeypatch.setattr(watching.Watch, "look", spied)
+    pretrain(photos, strategy="full(epochs=1)")
+    assert seen == [True] * 3
+
+
+def state(model: Any) -> tuple[Any, ...]:
+    moving = [(p.requires_grad, p.grad is None) for p in model.parameters()]
+    tensors = [t.sum().item() for t in model.state_dict().values()]
+    modes = [module.training for module in model.modules()]
+    return moving, tensors, modes, torch.get_rng_state().tolist(), torch.is_grad_enabled()
+
+
+class Stops(Console):
+    """A console that presses Ctrl-C after a number of steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(quiet=True)
+        self.steps = steps
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[Json], None]]:
+        def tell(event: Json) -> None:
+            if event["event"] == "step" and event["done"] == self.steps:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield tell
+
+
+def test_an_interrupted_run_ends_with_the_same_weights_and_looks(photos: Path) -> None:
+    whole = pretrain(photos, out="whole")
+    with pytest.raises(Interrupted):
+        pretrain(photos, out="broken", console=Stops(4))
+    broken = pretrain(photos, out="broken", resume=True)
+    assert same(weights(whole), weights(broken))
+    assert list(map(figures, whole["watch"])) == list(map(figures, broken["watch"]))
+
+
+def test_looks_of_epochs_that_are_done_again_are_dropped(tmp_path: Path) -> None:
+    for event in ({"event": kind, "phase": "all", "epoch": n} for n in (1, 2, 3) for kind in ("epoch", "watch")):
+        run.append(tmp_path, event)
+    run.append(tmp_path, {"event": "watch", **watching.START})
+    run.rewind(tmp_path, "all", 1)
+    assert [(e["event"], e["epoch"]) for e in run.events(tmp_path)] == [("epoch", 1), ("watch", 1), ("watch", 0)]
+
+
+# ---------------------------------------------------------------------------------------------------------- collapses
+
+LONG = "full(epochs=16, lr=1e-2, head_lr=1e-2)"
+
+
+@pytest.fixture(scope="module")
+def garden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_flowers(tmp_path_factory.mktemp("garden") / "garden", each=20, size=20)
+
+
+def collapsed(found: Json) -> list[Json]:
+    return [issue for issue in found["issues"] if issue["code"] == "collapsed"]
+
+
+def test_pairs_without_anything_that_keeps_them_apart_collapse(
+    garden: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BatchNorm is one of the things that do."""
+    monkeypatch.setattr("graft.tasks.vicreg.projector", lambda *widths: nn.Linear(widths[0], widths[-1]))
+    more = {"backbone": "toy(size=16)", "batchnorm": "eval", "console": Console()}
+    found = pretrain(garden, task="vicreg(variance=0, covariance=0, dim=16)", strategy=LONG, **more)
+    assert collapsed(found) and "have collapsed" in collapsed(found)[0]["what"]
+    assert "--task vicreg" in collapsed(found)[0]["hint"] and "lr=0.0033" in collapsed(found)[0]["hint"]
+    assert capsys.readouterr().err.count("have collapsed") == 1
+
+
+def test_a_student_without_a_predictor_collapses(garden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from graft.tasks import byol
+
+    guessed = lambda head, pooled, inputs: (head(pooled), head.taught(inputs))  # noqa: E731
+    monkeypatch.setattr(byol, "guessed", guessed)
+    found = pretrain(garden, task="byol(dim=32, hidden=64, momentum=0.5)", strategy=LONG)
+    assert collapsed(found)
+
+
+HEALTHY = ("vicreg(dim=32, hidden=64)", "simclr(dim=16, hidden=32)", "byol(dim=32, hidden=64)")
+
+
+@pytest.mark.parametrize("task", HEALTHY)
+def test_what_keeps_them_apart_does_not(task: str, garden: Path) -> None:
+    found = pretrain(garden, task=task, strategy=LONG)
+    assert not collapsed(found) and not any(map(watching.collapse, found["watch"]))
+
+
+RANDOM = ("toy(pretrained=False)", "small(size=32)", "bundled:digits48(pretrained=False)", "small(size=16, expand=64)")
+
+
+@pytest.mark.parametrize("trunk", RANDOM)
+def test_random_weights_are_no_collapse(trunk: str, photos: Path) -> None:
+    backbone = build.backbone(trunk).eval()
+    with torch.inference_mode():
+        features = backbone(backbone.prepare(pictures(photos)[::2])).pooled
+    look = {"rank": watching.effective_rank(features), "spread": watching.spread(features)}
+    assert not watching.collapse(look)
+
+
+def looked(phase: str, rank: float, **more: Any) -> Json:
+    return {"phase": phase, "epoch": 3, "rank": rank, "spread": 0.5, **more}
+
+
+def test_a_collapse_after_what_is_kept_is_a_warning() -> None:
+    recipe = make({"data": "x", "task": "simclr", "strategy": "full(lr=3e-3)"})
+    later = watching.issues([looked("all", 30.0), looked("all", 1.1), looked("end", 30.0)], recipe)
+    assert [issue.severity for issue in later] == ["warning"] and "epoch 3" in later[0].what
+    assert "lr=0.001" in later[0].hint
+    assert [i.severity for i in watching.issues([looked("all", 1.1), looked("end", 1.1)], recipe)] == ["error"]
+    assert watching.issues([looked("all", 1.1), looked("all", 20.0), looked("end", 20.0)], recipe) == []
+    assert watching.issues([looked("all", 9.0, embedded=0.01)], recipe) and not watching.issues([], recipe)
