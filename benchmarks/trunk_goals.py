@@ -5,7 +5,8 @@
 
 CIFAR10 and CIFAR100 hold train/ and test/ with class folders. Train pictures that are copies of test pictures are found
 by the audit and left out, as `graft fit` does. The bundled trunks have learned from the train part of CIFAR-100 with
-its labels, so that figure is of a source, and no transfer; CIFAR-10 they have not seen.
+its labels, so that figure is of a source, and no transfer, and `valid` there is of pictures that they know; CIFAR-10
+they have not seen.
 
 probe, cifar100    a head on frozen features. Which one, and of the `last` stage or of all `stages`, is chosen on a
                    tenth of the train part; it is then fitted to all of that, and the test part is opened once

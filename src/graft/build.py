@@ -169,9 +169,7 @@ def probe(recipe: Recipe, classes: int) -> Fitted:
     return Fitted(asked.bind(registry.find("probe", asked.name)), classes)
 
 
-def flow(
-    recipe: Recipe, model: Model, samples: Samples | None = None, classes: tuple[str, ...] | None = None
-) -> Flow:
+def flow(recipe: Recipe, model: Model, samples: Samples | None = None, classes: tuple[str, ...] | None = None) -> Flow:
     """The strategy, as far as its first phase: an impossible argument is said before anything is written.
 
     Any term can join any strategy: the recipe's terms are added to each phase. `samples`: what another trunk makes of

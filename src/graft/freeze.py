@@ -36,8 +36,10 @@ def set_modes(model: Model, still_batchnorm: bool) -> None:
     model.eval()
     for part in (*model.backbone.stages, model.head):
         part.train(moves(part))
+    trunk = {id(module) for module in model.backbone.modules()}  # heads begin at random, and have no statistics to keep
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and (still_batchnorm or (_has_own(module) and not moves(module))):
+        still = still_batchnorm and id(module) in trunk
+        if isinstance(module, _BatchNorm) and (still or (_has_own(module) and not moves(module))):
             module.eval()
 
 

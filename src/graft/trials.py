@@ -232,7 +232,11 @@ class Trials:
             fit_scale(model, trunk.view("pooled")[rows])
         train = trunk.feed.part(rows, backbone, build.views(recipe, backbone, task, "train"), task.needs)
         nothing = trunk.feed.part(rows[:0], backbone, task.view, task.needs)
-        return model, Loop(model, task, train, nothing, recipe, None, tell), build.flow(recipe, model, None, task.classes)
+        return (
+            model,
+            Loop(model, task, train, nothing, recipe, None, tell),
+            build.flow(recipe, model, None, task.classes),
+        )
 
     def predict(self, model: Model, way: Way, fold: int) -> Tensor:
         """What the task says of the fold's test rows: for classes (n, C) probabilities."""

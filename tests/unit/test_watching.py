@@ -25,6 +25,7 @@ from graft import build, run, watching
 from graft.console import Console
 from graft.errors import DataError, Interrupted, UsageError
 from graft.recipe import make
+from graft.reporting import page
 from graft.types import Json
 
 TINY: Json = {"backbone": "toy(size=16, dim=16, pretrained=False)", "batch_size": 16, "valid": 0.2, "report": False}
@@ -348,3 +349,25 @@ def test_a_collapse_after_what_is_kept_is_a_warning() -> None:
     assert [i.severity for i in watching.issues([looked("all", 1.1), looked("end", 1.1)], recipe)] == ["error"]
     assert watching.issues([looked("all", 1.1), looked("all", 20.0), looked("end", 20.0)], recipe) == []
     assert watching.issues([looked("all", 9.0, embedded=0.01)], recipe) and not watching.issues([], recipe)
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+@pytest.mark.usefixtures("with_pages")
+def test_the_report_and_the_card_say_how_the_trunk_came_on(photos: Path, loose: Path) -> None:
+    known, unknown = (Path(pretrain(data, report=True)["run"]) for data in (photos, loose))
+    english, chinese = page.page(known), page.page(known, language="zh")
+    for said in (
+        "Are its features any good?",
+        "Effective rank of the features by epoch",
+        "on 9 labelled samples",
+        "views found again",
+        f"graft fit DATA --backbone trained:{known}",
+        "whether it is better",
+    ):
+        assert said in english, said
+    assert "graft predict" not in english and "chance</th>" not in english
+    assert "它的特征好用吗？" in chinese and "有效秩" in chinese and "k 近邻准确率" in chinese
+    assert "k-NN accuracy by these features on 9 labelled samples" in (known / "README.md").read_text()
+    assert "Nobody knows" in page.page(unknown) and "k-NN" not in (unknown / "README.md").read_text()
