@@ -245,7 +245,7 @@ class _Story:
         when = "done before" if event.get("again") else f"in {duration(event['seconds'])}"
         number = event["best_epoch"] + 1
         best = (
-            f"best epoch {number} of {event['epochs']}"
+            f"kept epoch {number} of {event['epochs']}"
             if number
             else f"{event['epochs']} epochs were worse than before"
         )

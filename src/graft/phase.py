@@ -67,6 +67,8 @@ class PhaseRun:
         self.state = State(self.model, self.optimizer, self.scaler, average, copies(self.live), phase.terms)
         self.blend = optim.Average(self.recipe.ema, average, self.live)
         self.at = Progress(number)
+        # what a task asks of samples without labels is no measure of what the trunk is good for: nothing to choose by
+        self.last = setting.task.kind == "none" and self.recipe.patience is None
         self.pairs = order.Pairs(setting.train.targets) if phase.pairs else None
         self.partners = torch.empty(0, dtype=torch.long)  # of each row another one of its class, drawn for each epoch
         self._since = time.monotonic()
@@ -185,7 +187,7 @@ class PhaseRun:
         fill(self.live, self.state.average)
         scores = self._score()
         at.history.append(scores[setting.task.metric])
-        if not at.best or _rank(scores, setting.task.metric) > _rank(at.best, setting.task.metric):
+        if self.last or not at.best or _rank(scores, setting.task.metric) > _rank(at.best, setting.task.metric):
             at.best_epoch, at.best = at.epoch - 1, scores
             fill(self.state.kept, self.live)
         fill(self.live, live)

@@ -207,7 +207,7 @@ def test_training_is_told_in_one_line_for_each_phase() -> None:
             tell(event)
     assert file.getvalue().splitlines() == [
         "full          3 of 4, about 9.0 s left, epoch 1/2, accuracy 90.0 %, loss 0.300",
-        "full          best epoch 1 of 2: accuracy 90.0 %, loss 0.300; 25.6 k parameters moved, in 3.0 s",
+        "full          kept epoch 1 of 2: accuracy 90.0 %, loss 0.300; 25.6 k parameters moved, in 3.0 s",
     ]
 
 
