@@ -15,7 +15,7 @@ LAYERS = (
     {"registry", "device", "store", "parts", "checkpoint", "intervals", "augment", "optim", "freeze", "nn"}
     | {"evidence", "loo", "clock", "cache", "masking", "order", "progress", "rows", "gram", "shelf", "prefix"}
     | {"augment_sound", "masking_sound", "transcripts", "calibration", "conformal", "novelty", "curve", "cells"}
-    | {"selection", "confidence", "views"},
+    | {"selection", "confidence", "views", "spread"},
     {"backbones", "data", "tasks", "terms", "probes", "ranking", "engines", "adaptation"} | {"checks", "explainers"},
     {"strategies", "features", "archive", "canvas", "engine", "train", "phase", "scoring"},
     {"run", "build", "console", "tables", "pretrained", "job"}

@@ -85,7 +85,8 @@ class Pictures:
             return
         with suppress(DataError):
             for few in rows.split(max(1, FILE // size)):
-                self.archive.publish(self._key(), few, made)
+                if self.cache.room(self._key(), len(few) * size):  # asked first: to publish reads every file again
+                    self.archive.publish(self._key(), few, made)
 
     def _key(self) -> str:
         """All that decides the pixels but the file: its decoder too, whose versions differ in roundings."""

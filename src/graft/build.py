@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
@@ -25,7 +25,7 @@ from graft.device import seeded
 from graft.errors import DataError, UsageError, did_you_mean
 from graft.nn.fitted import Fitted
 from graft.nn.tied import Tied
-from graft.recipe import AUTO
+from graft.recipe import AUTO, pretext
 from graft.spec import Spec, parse
 from graft.types import Backbone, Corpus, Dataset, Flow, Model, Phase, Preprocess, Raw, Recipe, Task
 
@@ -114,7 +114,7 @@ def task(
 
 def without_labels(recipe: Recipe) -> bool:
     """Whether the task makes its labels from the samples themselves."""
-    return recipe.task != AUTO and task(recipe, ANY, (1, 1)).kind == "none"
+    return pretext(recipe.task)
 
 
 def task_for(recipe: Recipe, dataset: Dataset) -> Task:
@@ -178,27 +178,51 @@ def flow(recipe: Recipe, model: Model, samples: Samples | None = None, classes: 
     if is_probe(recipe.strategy):
         return _fitted(model, parse(recipe.strategy).name)
     phases = _phases(recipe, model)
-    return _with_terms(next(phases, None), phases, _terms(recipe, model, samples, classes))
+    first = next(phases, None)
+    known = {"samples": samples, "classes": classes, "mix": recipe.mix, "still": _trains_above(first, model)}
+    return _with_terms(first, phases, _terms(recipe, model, known))
 
 
-def check_flow(recipe: Recipe, model: Model, classes: tuple[str, ...] | None = None) -> None:
-    """Raises what `flow` raises, and leaves the model as it was: what a strategy puts into it is taken out again."""
+def check_flow(recipe: Recipe, model: Model, task: Task) -> None:
+    """Raises what `flow` raises, and leaves the model as it was: what a strategy puts into it is taken out again.
+
+    Raises UsageError too for a strategy that begins with a trunk whose first stages stand still, where the task has to
+    show it the samples in its own way.
+    """
     if is_probe(recipe.strategy):
         return
     with closing(_phases(recipe, model)) as phases:
-        next(phases, None)
-    _terms(recipe, model, None, classes)
+        first = next(phases, None)
+        above, still = _trains_above(first, model), first is not None and _stands_still(first, model)
+    if still and task.kind == "none" and task.view is not None:
+        raise _plain(parse(recipe.task).name)
+    _terms(recipe, model, {"samples": None, "classes": task.classes, "mix": recipe.mix, "still": above})
 
 
-def _terms(
-    recipe: Recipe, model: Model, samples: Samples | None, classes: tuple[str, ...] | None
-) -> tuple[object, ...]:
-    """The recipe's terms; what one of them owns begins at random, as the seed says."""
+def _plain(task: str) -> UsageError:
+    what = f"the first stages of the trunk stand still, and so see plain samples, not the views of {task}"
+    return UsageError(what, "move all of it: --strategy full, or --strategy 'discriminative(head_epochs=0)'")
+
+
+def _trains_above(phase: Phase | None, model: Model) -> bool:
+    """Whether a phase takes steps, in which terms have a say, above first stages that stand still."""
+    return phase is not None and phase.solve is None and _stands_still(phase, model)
+
+
+def _stands_still(phase: Phase, model: Model) -> bool:
+    """Whether nothing moves of the first stage that has weights: it then sees each sample once, as it is."""
+    moving = {id(p) for group in phase.groups for p in group.params}
+    weights = next((own for stage in model.backbone.stages if (own := list(stage.parameters()))), [])
+    return not any(id(p) in moving for p in weights)
+
+
+def _terms(recipe: Recipe, model: Model, known: Mapping[str, object]) -> tuple[object, ...]:
+    """The recipe's terms, each given what it asks for by name of what is `known`; what one of them owns begins at
+    random, as the seed says."""
     made = []
     for i, asked in enumerate(map(parse, recipe.terms)):
         with seeded(recipe.seed, "term", i):
             term = registry.find("term", asked.name)
-            known = {"samples": samples, "classes": classes}
             given = {key: known[key] for key in known.keys() & inspect.signature(term).parameters.keys()}
             made.append(asked.bind(partial(term, **given), model))
     return tuple(made)

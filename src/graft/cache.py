@@ -60,7 +60,7 @@ class Cache:
         folder = self.folder / key
         temporary = folder / f".{uuid.uuid4().hex}"
         tensors = {"rows": rows.contiguous()} if isinstance(rows, Tensor) else _joined(rows)
-        if _size(folder) + tensors["rows"].nbytes > self.budget // 2:
+        if not self.room(key, tensors["rows"].nbytes):
             return
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,10 @@ class Cache:
         except (OSError, safetensors.SafetensorError):
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)  # no room, or not allowed: a cache may be missing, never wrong
+
+    def room(self, key: str, size: int) -> bool:
+        """Whether so many bytes more are kept under a key."""
+        return _size(self.folder / key) + size <= self.budget // 2
 
     def prune(self, keep: str) -> None:
         """Drop the keys that were not used for longest."""

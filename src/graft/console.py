@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # types needs torch, and `graft --help` does not
 Json = dict[str, Any]
 EVERY, MOST_ISSUES = 10.0, 5  # seconds between two lines of progress where there is no terminal; lines of findings
 GRAVE = ("collapsed", "leak", "shortcut", "conflicting-labels", "class-not-in-train", "class-lost-in-train",
-         "group-straddles", "conflicting-near-copies", "lying-header")  # fmt: skip
+         "group-straddles", "conflicting-near-copies", "lying-header", "trunk-saw-labels")  # fmt: skip
 FEW_GROUPS = 5  # in the test part, below which its interval says little of other groups
 RATES = ("accuracy", "top", "precision", "recall", "f1", "balanced", "auroc", "coverage", "ece", "exact",
          "subset", "wer", "cer", "word_accuracy", "retrieval")  # fmt: skip

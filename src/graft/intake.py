@@ -7,7 +7,7 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
-from graft import build, registry, run, transcripts, zoo
+from graft import build, registry, run, seen, transcripts, zoo
 from graft.backbones._heard import as_heard
 from graft.backbones._sounds import Sounds
 from graft.backbones._tokens import Tokens
@@ -37,7 +37,7 @@ def read(recipe: Recipe, console: Console) -> Dataset:
     require_classes(dataset, labelled=not build.without_labels(recipe))
     console.found(dataset)
     dataset = divided(dataset, recipe)
-    dataset = dataset.replace(issues=(*dataset.issues, *quick(dataset)))
+    dataset = dataset.replace(issues=(*dataset.issues, *quick(dataset), *seen.by_trunks(recipe, dataset)))
     console.split_into(dataset)
     console.issues(dataset.issues)
     return dataset

@@ -30,7 +30,7 @@ from graft.showing.show import show
 from graft.spec import parse
 from graft.store import read_json, require_space, write_json
 from graft.train import Loop
-from graft.trials import Trials, fit_scale
+from graft.trials import Trials, fit_scale, seen_by
 from graft.types import Backbone, Dataset, Json, Metric, Model, Predictions, Recipe, Result, Task
 from graft.verdict import verdict
 from graft.watching import Watch
@@ -65,7 +65,7 @@ class Job:
         self.console.trunk(backbone.info, backbone.preprocess.json())
         dataset = self._with_cut(dataset, backbone)
         model = build.model(self.recipe, backbone, task).to(pick(self.recipe.device))
-        build.check_flow(self.recipe, model, task.classes)  # an impossible argument is said before anything is written
+        build.check_flow(self.recipe, model, task)  # an impossible argument is said before anything is written
         known = watching.labelled(self.recipe, dataset)
         self._begin(dataset)
         run.begin_model(self.folder, backbone)
@@ -192,7 +192,7 @@ class Job:
         if watch and not run.events(self.folder, "watch"):
             self._look(watch, model, watching.START, story)
         checkpoints = Checkpoints(self.folder / "ckpt")
-        flow = build.flow(self.recipe, model, lambda other: self._by(other, feeds[0], story), task.classes)
+        flow = build.flow(self.recipe, model, lambda other: self._by(other, feeds[0]), task.classes)
         results = Loop(model, task, *feeds, self.recipe, checkpoints, tell).run(flow)
         if watch and run.events(self.folder, "watch")[-1]["phase"] != watching.END["phase"]:
             last = {**watching.END, "epoch": results[-1].best_epoch + 1, "valid": results[-1].valid}
@@ -204,15 +204,11 @@ class Job:
         before, event = run.events(self.folder, "watch"), watch.event(model, epoch)
         story(event)
         run.append(self.folder, event)
-        if not any(map(watching.collapse, before)):
-            self.console.issues(watching.issues([event], self.recipe))
+        if not any(watching.collapses(before)):
+            self.console.issues(watching.issues([*before, event], self.recipe))
 
-    def _by(self, other: Backbone, train: Feed, story: Tell) -> torch.Tensor:
-        """(N, D) what another trunk, a teacher, makes of the training samples as they are."""
-        engine = Engine.of(self.recipe, self.console.say)
-        tell = lambda done, total: story({"event": "features", "done": done, "total": total})  # noqa: E731
-        feed = Feed(train.dataset, other, device=train.device, cache=train.cache, engine=engine, tell=tell, targets=())
-        return feed.pooled()
+    def _by(self, other: Backbone, train: Feed) -> torch.Tensor:
+        return seen_by(other, train, Engine.of(self.recipe, self.console.say))
 
     # ------------------------------------------------------------------------------------------------------- after
 

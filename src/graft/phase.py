@@ -23,6 +23,7 @@ from graft.features import Feed
 from graft.freeze import boundary_of, freeze, keep_statistics, moving_state, set_modes
 from graft.progress import Progress, State, copies, fill, own_parameters
 from graft.scoring import predict
+from graft.spec import parse
 from graft.types import Batch, Group, Json, Model, Phase, Recipe, Result, Step, Task
 
 SAVE_EVERY = 30.0  # seconds between two checkpoints inside a phase
@@ -84,7 +85,8 @@ class PhaseRun:
         stages = len(self.model.backbone.stages)
         setting.tell({"event": "phase", "phase": self.phase.name, "epochs": total, "moved": moved,
                       "boundary": self.boundary, "stages": stages, "plain": plain})  # fmt: skip
-        if self.at.phase > 0 and not self.at.history and not self.at.step and len(setting.valid) and self.phase.select:
+        fresh = self.at.phase > 0 and not self.at.history and not self.at.step
+        if fresh and len(setting.valid) and self.phase.select and not self.last:
             self.at.best = self._score()  # training may make it worse: then the start is what stays
         while self.at.epoch < total and not self._out_of_patience():
             self._epoch()
@@ -241,7 +243,7 @@ class PhaseRun:
         names = ", ".join(self.setting.train.dataset.samples[i].key for i in rows[:5].tolist())
         raise ResourceError(
             f"the loss is not finite in phase '{self.phase.name}', epoch {self.at.epoch + 1}; the batch: {names}, ...",
-            "lower the learning rate, for example --strategy 'lp_ft(lr=1e-4)'",
+            f"lower the learning rate, for example --strategy '{parse(self.recipe.strategy).name}(lr=1e-4)'",
         )
 
 

@@ -13,14 +13,13 @@ from graft.clock import seconds
 from graft.data._sniff import open_data, with_columns
 from graft.device import pick, precision
 from graft.errors import DataError, UsageError
-from graft.recipe import AUTO, PRETEXT
+from graft.recipe import AUTO, PRETEXT, pretext
 from graft.recipe import make as make_recipe
 from graft.spec import parse
 from graft.store import read_json
 from graft.types import Json, Recipe
 
 UNKNOWN = "unexpected"  # of a keyword, as Python says it
-OF_SAMPLES = tuple(task for tasks in PRETEXT.values() for task in tasks)
 PRETRAIN = {
     "backbone": "small",
     "strategy": "full(epochs=30, lr=0.1, head_lr=0.1)",
@@ -123,7 +122,7 @@ def _task(recipe: Recipe) -> str:
 def _check_pretext(recipe: Recipe) -> None:
     """What goes with a task that makes its labels, and its views, of the samples themselves; and what only with it."""
     task = parse(recipe.task).name
-    if task not in OF_SAMPLES:
+    if not pretext(task):
         if recipe.watch is not None:
             what = "--watch is for trunks that learn without labels; with labels the score of each epoch says more"
             raise UsageError(what, f"leave --watch out, or --task {PRETEXT['image'][0]}")
@@ -214,7 +213,7 @@ def of_images(data: str, said: Json) -> Json:
             registry.find("task", asked)  # a typo is none of labels
             what = f"{asked} learns from labels, and {opened.name} has none"
             raise DataError(what, f"leave --task out, or --task {PRETEXT['image'][0]}: it needs none")
-        return {**PRETRAIN, **said}
+        return {**PRETRAIN, **said, "strategy": _with_rates(said, str(PRETRAIN["strategy"]))}
     if len(opened) < LEAST:
         what = f"{opened.name} holds {len(opened)} images, which are too few to learn a trunk from"
         raise DataError(what, "give some hundreds, without labels; or take a trunk as it is: graft fit")
@@ -223,8 +222,16 @@ def of_images(data: str, said: Json) -> Json:
         raise _own_views(parse(task).name, "augment")
     trunk = parse(str(said.get("backbone", PRETRAIN_SELF["backbone"])))
     scratch = trunk.name == PRETRAIN_SELF["backbone"] or trunk.options.get("pretrained") is False
-    strategy = _moving(str(said.get("strategy", SCRATCH if scratch else FURTHER)))
+    strategy = _moving(_with_rates(said, SCRATCH if scratch else FURTHER))
     return {**PRETRAIN_SELF, **_of_few(len(opened)), **said, "strategy": strategy, "task": task}
+
+
+def _with_rates(said: Json, usual: str) -> str:
+    """The strategy that is asked for; of "full" without a rate, such as full(epochs=3), with the usual rates."""
+    asked, ours = parse(str(said.get("strategy", usual))), parse(usual)
+    if asked.name != ours.name or "lr" in asked.options:
+        return str(asked)
+    return str(asked.with_options(**{key: ours.options[key] for key in ("lr", "head_lr") if key not in asked.options}))
 
 
 def _of_few(images: int) -> Json:
@@ -268,7 +275,7 @@ def worth(result: Json) -> tuple[str, str]:
     recipe, trunk = read_json(folder / "recipe.json"), read_json(folder / "backbone.json")
     before = recipe["backbone"] if trunk["sha256"] else zoo.DEFAULTS[trunk["modality"]]
     watched = any(look["knn"] is not None for look in result.get("watch") or ())
-    known = watched or parse(recipe["task"]).name not in OF_SAMPLES
+    known = watched or not pretext(recipe["task"])
     data, own = (recipe["watch"] or recipe["data"]) if known else "LABELLED", f"trained:{folder}"
     compared = ["graft", "compare", data, "--strategy", "ridge", "--backbone", before, "--backbone", own]
     return f"{shlex.join(compared)}   # is it better?", shlex.join(["graft", "fit", data, "--backbone", own])

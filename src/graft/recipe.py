@@ -24,6 +24,12 @@ PRETEXT = {
 }  # tasks whose labels come from the samples; the first is what a trunk is pretrained by where there are no labels
 
 
+def pretext(task: str) -> bool:
+    """Whether a task makes its labels from the samples: by its name, which stands before any options."""
+    name = task.partition("(")[0].strip().replace("-", "_")
+    return any(name in tasks for tasks in PRETEXT.values())
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Values are strings, numbers and None, so a recipe is JSON both ways and `graft fit --recipe` repeats it."""
@@ -49,7 +55,7 @@ class Recipe:
     accumulate: int = _of(1, "batches whose gradients are added before a step")
     clip: float = _of(1.0, "largest norm of the gradient; 0: no limit")
     ema: float = _of(0.99, "decay of the moving average of weights; 0: none")
-    patience: int | None = _of(None, "epochs without a better validation score that end a phase")
+    patience: int | None = _of(None, "epochs without a better validation score that end a phase; the best one is kept")
     augment: str = _of("basic", "none, basic or trivial; of sounds basic(noise=(5, 30), speed=0.1, ...) or specaugment")
     mix: str | None = _of(None, "mixup(alpha=0.1) or cutmix(alpha=1.0)")
     views: int = _of(0, "augmented views that a frozen prefix is run on and kept for; 0: the plain view alone")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from graft import run
-from graft.types import Dataset, Issue
+from graft.recipe import PRETEXT
+from graft.spec import parse
+from graft.store import read_json
+from graft.types import Dataset, Issue, Recipe
 
 _WORDS = {"train": "the run was trained on these samples: the score is too high",
           "valid": "the run was chosen by these samples: the score is somewhat too high",
@@ -31,6 +35,33 @@ def unknown(folder: Path) -> list[Issue]:
         return []
     what = "whether the run has learned from these samples is not known: a run from the hub does not list its own"
     return [Issue("seen-unknown", "note", what, (), "evaluate on samples that were recorded later")]
+
+
+def by_trunks(recipe: Recipe, dataset: Dataset) -> list[Issue]:
+    """What the runs whose trunks, or whose teachers, are used have learned from these samples: with their labels it is
+    a leak, as the sealed test part is among them."""
+    if dataset.kind == "none":
+        return []
+    found = [_learned(Path(folder), dataset) for folder in dict.fromkeys(_runs(recipe))]
+    return [issue for issue in found if issue]
+
+
+def _runs(recipe: Recipe) -> list[str]:
+    """The folders of trained:RUN, as a backbone or as a term's teacher."""
+    teachers = [str(parse(term).options.get("teacher", "")) for term in recipe.terms]
+    asked = [parse(text) for text in (*recipe.backbone.split(" + "), *filter(None, teachers))]
+    return [one.target for one in asked if one.name == "trained" and one.target]
+
+
+def _learned(folder: Path, dataset: Dataset) -> Issue | None:
+    keys = tuple(key for name, keys in before(folder, dataset).items() if name != "test" for key in keys)
+    if not keys:
+        return None
+    what = f"{len(keys):,} of these {len(dataset):,} samples are among those that the trunk of {folder} learned from"
+    if parse(read_json(folder / "recipe.json")["task"]).name in chain(*PRETEXT.values()):
+        return Issue("trunk-saw-samples", "note", f"{what}, without their labels", keys)
+    hint = "take other samples, or a trunk that has not seen them: every figure here is too high"
+    return Issue("trunk-saw-labels", "warning", f"{what}, with their labels", keys, hint)
 
 
 def issues(seen: Seen) -> list[Issue]:

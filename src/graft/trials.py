@@ -26,7 +26,7 @@ from graft import build, held_out, parts, registry, run
 from graft.cache import Cache
 from graft.checkpoint import load_tensors, save_tensors
 from graft.console import Console
-from graft.device import permutation, pick, seeded
+from graft.device import autocast, permutation, pick, seeded
 from graft.engine import Engine
 from graft.errors import DataError
 from graft.evidence import Evidence, Score
@@ -232,11 +232,9 @@ class Trials:
             fit_scale(model, trunk.view("pooled")[rows])
         train = trunk.feed.part(rows, backbone, build.views(recipe, backbone, task, "train"), task.needs)
         nothing = trunk.feed.part(rows[:0], backbone, task.view, task.needs)
-        return (
-            model,
-            Loop(model, task, train, nothing, recipe, None, tell),
-            build.flow(recipe, model, None, task.classes),
-        )
+        loop = Loop(model, task, train, nothing, recipe, None, tell)
+        samples = lambda other: seen_by(other, train, Engine.of(self.recipe))  # noqa: E731
+        return model, loop, build.flow(recipe, model, samples, task.classes)
 
     def predict(self, model: Model, way: Way, fold: int) -> Tensor:
         """What the task says of the fold's test rows: for classes (n, C) probabilities."""
@@ -423,6 +421,14 @@ def _hash(record: object) -> str:
 
 def _other(what: str) -> DataError:
     return DataError(what, "name another folder, or delete the file, and everything is measured anew")
+
+
+def seen_by(other: Backbone, train: Feed, engine: Engine) -> Tensor:
+    """(N, D) what another trunk, a teacher, makes of the samples of a feed as they are. How far it is goes where the
+    feed tells it, and so, inside a loop, it can be interrupted."""
+    device, cache, tell = train.device, train.cache, train.tell
+    with autocast(device, torch.float32):  # a step asks, and its own precision is not the teacher's
+        return Feed(train.dataset, other, device=device, cache=cache, engine=engine, tell=tell, targets=()).pooled()
 
 
 def fit_scale(model: Model, features: Tensor) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, final
 import torch
 from torch import Tensor, nn
 
+from graft.errors import UsageError
 from graft.recipe import Recipe as Recipe
 from graft.samples import Answers as Answers
 from graft.samples import Corpus as Corpus
@@ -278,6 +279,10 @@ class Phase:
     pairs: bool = False  # a batch is followed by as many samples, each of the class of its counterpart
     select: bool = True  # keep the best epoch by the validation part; False: the last one
     solve: Callable[[Tensor, Tensor], None] | None = None  # fits the head to features (N, D), targets (N,) in one step
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise UsageError(f"epochs={self.epochs} is no number of epochs", "choose 0 or more")
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,23 @@
 evenly its features are spread, which needs none.
 
 `knn`: the share of queries whose class 20 nearest neighbours by cosine name, with weights exp(cosine / 0.07) (Wu et al.
-2018, arXiv:1805.01978). `rank`: RankMe, the effective rank of the features (Garrido et al. 2023, arXiv:2210.02885).
-`spread`: the deviation of unit features (Chen & He 2021, arXiv:2011.10566). All are of pooled features of plain views,
-by the weights as they are after an epoch. Looking draws nothing, and leaves modes and gradients as they were.
+2018, arXiv:1805.01978); of fewer than 30 queries it is not given. `rank` and `spread` are those of `graft.spread`. All
+are of pooled features of plain views, by the weights as they are after an epoch. Looking draws nothing, and leaves
+modes and gradients as they were.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate, takewhile
 from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graft.data._audit import audit
 from graft.data._sniff import open_data
@@ -29,38 +30,25 @@ from graft.order import split as batches
 from graft.probes.knn import knn
 from graft.recipe import PRETEXT, Recipe
 from graft.spec import parse
+from graft.spread import effective_rank, spread
 from graft.types import Backbone, Dataset, Issue, Json, Model, Sample
 
 NEIGHBOURS = 20
 MOST, LEAST, SHARE = 2000, 300, 0.25  # samples that are looked at, and which share of those there are
 ASKED = 0.25  # of them that are queries, where the validation part has fewer than FEW
 FEW = 100
+FEWEST = 30  # queries below which no k-NN is given: of 30 its 95 % interval is 34 points wide at worst
+EACH = 8  # samples of a class, where there are too many classes for as many of each
 BETWEEN = 10  # looks between the first epoch and the last
 BATCH = 64
-RANK, SPREAD, EMBEDDED = 2.0, 0.06, 0.05  # below which features, and embeddings, have collapsed: see `collapse`
-EPSILON = 1e-7  # of RankMe
+RANK, SPREAD, EMBEDDED = 5.0, 0.1, 0.05  # below which features, and embeddings, may have collapsed: see `collapse`
+MARKED = 0.5  # of what they were at the start
+RANDOM: Json = {"rank": 2.6, "spread": 0.04}  # of the poorest of the random networks, where no start is known
 START: Json = {"phase": "start", "epoch": 0, "epochs": 0, "valid": {}}  # the trunk as it came
 END: Json = {"phase": "end", "epochs": 0}  # and as it is kept
 
 
 # -------------------------------------------------------------------------------------------------------- the figures
-
-
-def effective_rank(features: Tensor) -> float:
-    """(N, D) -> between 1, features that are all one direction, and min(N, D): e to the entropy of the singular values
-    as shares of their sum. They are not centred, so that features that are all alike have rank 1."""
-    rows = features.double()
-    gram = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows  # much faster than the singular values
-    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    shares = values / values.sum().clamp(min=EPSILON) + EPSILON
-    return float((-(shares * shares.log()).sum()).exp())
-
-
-def spread(features: Tensor) -> float:
-    """(N, D) -> the standard deviation of each dimension of the unit features, their mean, times sqrt(D): 1 spread
-    evenly over the sphere, 0 all alike. Features that are never negative, as after a ReLU, come to 0.6 or so."""
-    unit = F.normalize(features.double(), dim=1)
-    return float(unit.std(0, correction=0).mean() * features.shape[1] ** 0.5)
 
 
 def neighbours(features: Tensor, targets: Tensor, asked: Tensor) -> tuple[float, float]:
@@ -73,17 +61,26 @@ def neighbours(features: Tensor, targets: Tensor, asked: Tensor) -> tuple[float,
     return float(right.double().mean()), float((truth == bank.bincount().argmax()).double().mean())
 
 
-def collapse(look: Json) -> str:
-    """What a look says of a collapse, or "".
+def collapse(look: Json, start: Json = RANDOM) -> str:
+    """What a look says of a collapse, or "": never of the start itself.
 
-    Networks with random weights have ranks from 5.7 and spreads from 0.09 (a ResNet-18; smaller ones have more), and
-    their embeddings a spread from 0.1.
+    Rank and spread must both be below half of what they were at the start, and then both small, or the embeddings all
+    but alike. One alone says little: on 60 drawn pictures random networks have ranks from 2.6 and spreads from 0.04 (a
+    SqueezeNet; a ResNet-18 6.5 and 0.09), and after a single step healthy embeddings had a spread of 0.05.
     """
-    if look["rank"] < RANK or look["spread"] < SPREAD:
+    if look["phase"] == START["phase"] or any(look[name] >= MARKED * start[name] for name in RANDOM):
+        return ""
+    if look["rank"] < RANK and look["spread"] < SPREAD:
         return f"features have collapsed: effective rank {look['rank']:.1f}, spread {look['spread']:.3f}"
-    if (look.get("embedded") or 1.0) < EMBEDDED:
+    if "embedded" in look and look["embedded"] < EMBEDDED:
         return f"embeddings have collapsed: spread {look['embedded']:.3f}"
     return ""
+
+
+def collapses(looks: Sequence[Json]) -> list[str]:
+    """What each of the looks of a run says of a collapse, against the one at its start if that is among them."""
+    start = next((look for look in looks if look["phase"] == START["phase"]), RANDOM)
+    return [collapse(look, start) for look in looks]
 
 
 # ------------------------------------------------------------------------------------------------------------ the looks
@@ -152,13 +149,14 @@ def _pooled(backbone: Backbone, feed: Feed) -> Tensor:
 
 def issues(looks: Sequence[Json], recipe: Recipe) -> list[Issue]:
     """That a trunk has collapsed: as it is kept, or by the end of the training, of which an earlier epoch was kept."""
-    learning = [look for look in looks if look["phase"] != END["phase"]][-1:]
-    kept = [look for look in looks[-1:] if look["phase"] == END["phase"]]
-    if kept and learning and collapse(*learning) and not collapse(*kept):
-        what = f"{collapse(*learning)}; what is kept is of epoch {kept[0]['epoch']}, before that"
+    said = list(zip(looks, collapses(looks), strict=True))
+    learning = [what for look, what in said if look["phase"] != END["phase"]][-1:]
+    kept = said[-1:] if looks and looks[-1]["phase"] == END["phase"] else []
+    if kept and any(learning) and not kept[0][1]:
+        what = f"{learning[0]}; what is kept is of epoch {kept[0][0]['epoch']}, before that"
         return [Issue("collapsed", "warning", what, (), _help(recipe))]
-    said = [collapse(look) for look in (kept or learning)]
-    return [Issue("collapsed", "error", one, (), _help(recipe)) for one in said if one]
+    last = [what for _, what in kept] or learning
+    return [Issue("collapsed", "error", what, (), _help(recipe)) for what in last if what]
 
 
 def _help(recipe: Recipe) -> str:
@@ -205,7 +203,8 @@ def _own(opened: Dataset, dataset: Dataset) -> Dataset | None:
 
 
 def _given(watch: str, dataset: Dataset) -> Dataset:
-    """Of so many as are looked at every file is read: those that cannot be are left out."""
+    """Of so many as are looked at every file is read: those that cannot be are left out, and exact copies of the sealed
+    test part. Near copies of it are not looked for: both would have to be compared anew."""
     opened = open_data(watch)
     if opened.modality != dataset.modality:
         what = f"--watch {watch} holds {opened.modality} samples, and {dataset.name} {dataset.modality} samples"
@@ -215,7 +214,7 @@ def _given(watch: str, dataset: Dataset) -> Dataset:
         what = f"--watch {watch} has no classes of which neighbours could be one"
         raise DataError(what, "give one folder per class, or leave --watch out: rank and spread need no labels")
     sealed = {s.digest for s in dataset.samples if s.split == "test"}
-    found = audit(opened.replace(samples=_few(known, MOST, 0)))
+    found = audit(opened.replace(samples=_drawn(known, MOST, 0)))
     return found.where(lambda sample: sample.digest not in sealed)
 
 
@@ -247,19 +246,34 @@ def _watch(feeds: tuple[Feed, ...], chosen: Dataset) -> Watch:
     samples = [by_key[sample.key] for feed in feeds for sample in feed.dataset.samples]
     asked = torch.tensor([sample.split == "valid" for sample in samples])
     targets = chosen.replace(samples=tuple(samples)).targets()
-    usable = chosen.kind == "class" and bool(asked.any()) and len(targets[~asked].unique()) > 1
+    usable = chosen.kind == "class" and int(asked.sum()) >= FEWEST and len(targets[~asked].unique()) > 1
     return Watch(tuple(feed for feed in feeds if len(feed)), targets if usable else None, asked & usable)
 
 
 def _parted(known: Dataset, most: int, seed: int) -> Dataset:
     """Some labelled samples, a quarter of them queries ("valid"): of the validation part if it has enough, else of all,
-    and then copies and groups stay together."""
-    queries = [sample for sample in known.samples if sample.split == "valid"]
-    if len(queries) < FEW:
-        few = known.replace(samples=tuple(replace(s, split=None) for s in _few(known.samples, most, seed)))
-        return split(few, valid=ASKED, test=0.0, seed=seed)
-    rest, wanted = [s for s in known.samples if s.split != "valid"], round(ASKED * most)
-    return known.replace(samples=(*_few(rest, most - wanted, seed), *_few(queries, wanted, seed)))
+    and then copies and groups stay together. Queries have others of their class among those that are not."""
+    wanted = round(ASKED * most)
+    bank = _few([sample for sample in known.samples if sample.split != "valid"], most - wanted, seed)
+    classes = {sample.label for sample in bank}
+    queries = [sample for sample in known.samples if sample.split == "valid" and sample.label in classes]
+    if len(queries) >= FEW and len(bank) >= EACH * len(classes):
+        return known.replace(samples=(*bank, *_few(queries, wanted, seed)))
+    few = tuple(replace(sample, split=None) for sample in _drawn(known.samples, most, seed))
+    return split(known.replace(samples=few), valid=ASKED, test=0.0, seed=seed)
+
+
+def _drawn(samples: Sequence[Sample], most: int, seed: int) -> tuple[Sample, ...]:
+    """At most so many, drawn, in their order. Where that would leave few of each class it is some of the classes, each
+    whole up to EACH samples: neighbours can only name a class that they have."""
+    rows: dict[object, list[int]] = defaultdict(list)
+    for row in permutation(len(samples), seed, "watch").tolist():
+        rows[samples[row].label].append(row)
+    whole = [found[:EACH] for found in rows.values() if len(found) > 1]  # classes come in the order of the draw
+    if len(samples) <= most or EACH * len(rows) <= most or not whole:
+        return _few(samples, most, seed)
+    chosen = takewhile(lambda at: at[1] <= most, zip(whole, accumulate(map(len, whole)), strict=True))
+    return tuple(samples[row] for row in sorted(row for found, _ in chosen for row in found))
 
 
 def _few(samples: Sequence[Sample], most: int, seed: int) -> tuple[Sample, ...]:

@@ -20,7 +20,7 @@ from graft.backbones import bundled
 from graft.console import Console
 from graft.data._sniff import options_of, without_options
 from graft.errors import DataError, GraftError, UsageError
-from graft.recipe import AUTO, PRETEXT
+from graft.recipe import AUTO, PRETEXT, pretext
 from graft.spec import parse
 from graft.types import Backbone, Dataset, Info, Issue, Json, Recipe
 
@@ -75,7 +75,7 @@ def settled(recipe: Recipe, dataset: Dataset) -> Recipe:
 def _check_pretraining(task: str, dataset: Dataset) -> None:
     """Raises UsageError for a task that makes its labels of other samples than these."""
     own = PRETEXT[dataset.modality]
-    if task not in own and any(task in tasks for tasks in PRETEXT.values()):
+    if task not in own and pretext(task):
         what = f"{task} is not for {dataset.modality} samples, which {dataset.name} holds"
         raise UsageError(what, f"--task {own[0]}")
 

@@ -232,9 +232,23 @@ def test_a_trunk_that_has_collapsed_has_a_finite_loss_and_figures(case: Case) ->
 
 def test_a_frozen_prefix_which_sees_samples_as_they_are_is_refused(case: Case) -> None:
     plain = case.features(view=False)
-    with pytest.raises(UsageError, match="stand still") as caught:
-        case.task.loss(case.head, plain, case.batch())
-    assert "--strategy" in caught.value.hint
+    for refused in (
+        lambda: case.task.loss(case.head, plain, case.batch()),
+        lambda: case.task.predict(case.head, plain),
+    ):
+        with pytest.raises(UsageError, match="stand still") as caught:
+            refused()
+        assert "--strategy full" in caught.value.hint
+
+
+def test_what_pictures_as_they_are_are_told_is_the_same_for_all() -> None:
+    said = set()
+    for name in (name for name in TASKS if MODALITY[name] == "image"):
+        features = Features(torch.zeros(4, 8))
+        with pytest.raises(UsageError) as caught:
+            build.task(Recipe("some", task=name), ()).predict(nn.Identity(), features)
+        said.add((caught.value.what, caught.value.hint))
+    assert len(said) == 1
 
 
 def test_half_precision_gives_float32(case: Case) -> None:

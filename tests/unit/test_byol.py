@@ -36,7 +36,9 @@ def made(momentum: float = 0.9) -> tuple[Task, Model]:
 
 def batch(count: int = 6, seed: int = 0) -> Batch:
     pixels = torch.randn(2 * count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-    return Batch(Inputs(pixels), torch.zeros(count, dtype=torch.long), torch.arange(count))
+    return Batch(
+        Inputs(pixels, truth=torch.arange(2).repeat(count)), torch.zeros(count, dtype=torch.long), torch.arange(count)
+    )
 
 
 def loss_of(task: Task, model: Model, of: Batch) -> Tensor:
@@ -101,6 +103,24 @@ def test_the_teacher_follows_one_step_behind() -> None:
             torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-7)
         optimizer.step()
     assert any(not torch.equal(found[name], now[name]) for name in expected)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_teacher_follows_once_a_step_however_many_batches_make_it(accumulate: int, fused: bool) -> None:
+    task, model = made(momentum=0.9)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=fused)
+    expected = students(model)
+    for step in range(4):
+        now = students(model)
+        expected = {name: 0.9 * tensor + 0.1 * now[name] for name, tensor in expected.items()}
+        for part in range(accumulate):
+            loss_of(task, model, batch(seed=10 * step + part)).backward()
+            found = buffers(model)
+            for name, tensor in expected.items():
+                torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-7)
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def test_before_the_first_step_it_is_a_copy_to_the_bit() -> None:

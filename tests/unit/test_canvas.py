@@ -119,6 +119,19 @@ def test_what_takes_half_of_the_budget_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("worth")
+def test_no_file_is_read_again_for_a_cache_that_has_no_room(tmp_path: Path) -> None:
+    first, more, read = Pictures(), Pictures(), []
+    budget = 2 * 15 * first.pixels[0].nbytes
+    few = first.dataset().replace(samples=first.dataset().samples[:15])
+    epochs(first, Cache(tmp_path, budget), dataset=few)
+    kept = sorted(tmp_path.rglob("*.safetensors"))
+    given = more.dataset()
+    watched = given.replace(read_bytes=lambda sample: read.append(sample.key) or given.read_bytes(sample))
+    epochs(more, Cache(tmp_path, budget), dataset=watched)
+    assert kept and sorted(tmp_path.rglob("*.safetensors")) == kept and not read
+
+
+@pytest.mark.usefixtures("worth")
 def test_new_pictures_are_decoded_and_kept_beside_the_others(tmp_path: Path) -> None:
     few, all_of_them = Pictures(), Pictures()
     epochs(few, Cache(tmp_path), dataset=few.dataset().replace(samples=few.dataset().samples[:15]))

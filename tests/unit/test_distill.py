@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +24,21 @@ from graft.backbones.bert import bert
 from graft.backbones.small import small
 from graft.backbones.toy import toy
 from graft.backbones.trained import trained
+from graft.console import Console
 from graft.device import seeded
-from graft.errors import UsageError
+from graft.errors import Interrupted, UsageError
 from graft.features import Feed
 from graft.nn import heads
 from graft.nn.named import Named
 from graft.scoring import predict
+from graft.tasks.classification import classification
 from graft.terms import _classes, _looks
 from graft.terms.distill import Distill, distill, hint, soft_targets
-from graft.types import Backbone, Batch, Features, Flow, Inputs, Model, Phase, Step, Text
+from graft.types import Backbone, Batch, Features, Flow, Inputs, Json, Model, Phase, Step, Text
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
+TASK = classification(CLASSES)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -145,14 +151,39 @@ def test_what_is_told_once_belongs_to_the_right_samples_and_is_asked_for_once() 
 
 
 def test_what_is_told_once_is_of_samples_and_not_of_their_mixtures() -> None:
-    model, shares = student(), torch.rand(4, 3)
+    """It is the run that blends or does not: targets that are rows may be several labels, or several numbers."""
+    with pytest.raises(UsageError, match="blends two of them") as mixed:
+        build.check_flow(
+            replace(RECIPE, strategy="full", mix="mixup", terms=("distill(look='once')",)), student(), TASK
+        )
+    assert "leave --mix out" in mixed.value.hint
+    model = student()
     looks = _looks.looking("once", model.backbone, toy(dim=8), lambda teacher: noise(4, 8))
-    with pytest.raises(UsageError, match="one by one"):
-        looks(step_of(model, noise(4, 3, 16, 16), targets=shares))
-    model.head = heads.Labels(model.head)
-    assert looks(step_of(model, noise(4, 3, 16, 16), targets=shares)).shape == (4, 8)  # several labels are no mixture
-    with pytest.raises(UsageError, match="one by one"):
+    assert looks(step_of(model, noise(4, 3, 16, 16), targets=noise(4, 3))).shape == (4, 8)
+
+
+def test_what_is_told_once_needs_the_samples() -> None:
+    model = student()
+    with pytest.raises(UsageError, match="does not hand them on") as missing:
         _looks.looking("once", model.backbone, toy(dim=8), None)(step_of(model, noise(4, 3, 16, 16)))
+    assert "--mix" not in missing.value.hint
+
+
+@pytest.mark.parametrize(("strategy", "refused"), [
+    ("full", False), ("lp_ft", True), ("gradual", True), ("full(last=1)", True), ("discriminative", True),
+    ("lp_ft(start='ridge')", False), ("wise_ft", False), ("discriminative(head_epochs=0)", False),
+])  # fmt: skip
+def test_a_strategy_that_hides_the_views_is_refused_before_it_begins(strategy: str, refused: bool) -> None:
+    """A head that is solved in one step asks no term."""
+    recipe, model = replace(RECIPE, strategy=strategy, terms=("distill",)), student()
+    if not refused:
+        build.check_flow(recipe, model, TASK)
+        return
+    for begin in (lambda: build.check_flow(recipe, model, TASK), lambda: build.flow(recipe, model)):
+        with pytest.raises(UsageError, match="stand still") as caught:
+            begin()
+        assert "look='once'" in caught.value.hint
+    build.check_flow(replace(recipe, terms=("distill(look='once')",)), model, TASK)
 
 
 def test_a_frozen_prefix_hides_the_views_from_the_teacher() -> None:
@@ -361,6 +392,32 @@ def test_a_run_that_learns_from_another_run(strategy: str, flowers: Path, teache
     term = f"distill(teacher='trained:{teacher}', of='classes', look='{look}', by='name')"
     found = api.fit(str(flowers), strategy=strategy, terms=(term,), out=str(tmp_path / "run"), **FLOWERS)
     assert found["phases"] and not any("terms" in name for name in build_state(tmp_path / "run"))
+
+
+class Stops(Console):
+    """A console that presses Ctrl-C while a teacher looks at the samples: after the phase of training has begun."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.events: list[str] = []
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[Json], None]]:
+        def tell(event: Json) -> None:
+            self.events.append(event["event"])
+            if self.events[-2:] == ["phase", "features"]:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield tell
+
+
+def test_a_teacher_can_be_interrupted(flowers: Path, tmp_path: Path) -> None:
+    options = {**FLOWERS, "strategy": "full(epochs=1)", "terms": ("distill(teacher='toy(dim=8)', look='once')",)}
+    console = Stops()
+    with pytest.raises(Interrupted) as caught:
+        api.fit(str(flowers), out=str(tmp_path / "run"), console=console, **options)
+    assert "--resume" in caught.value.hint and "step" not in console.events
+    assert api.fit(str(flowers), out=str(tmp_path / "run"), resume=True, **options)["phases"]
 
 
 def build_state(folder: Path) -> set[str]:

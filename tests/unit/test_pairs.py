@@ -21,6 +21,7 @@ from graft import api, registry, run
 from graft.console import Console
 from graft.device import seeded
 from graft.errors import DataError, Interrupted, ResourceError, UsageError
+from graft.nn.teacher import Teacher
 from graft.spec import Spec, parse
 from graft.tasks import _pairs
 from graft.tasks.simclr import nt_xent, simclr
@@ -39,6 +40,11 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 def said(first: Tensor, second: Tensor) -> tuple[Predictions, Tensor]:
     return Predictions(torch.cat([first, second], 1)), torch.zeros(len(first), dtype=torch.long)
+
+
+def seen(pooled: Tensor) -> Features:
+    """Features of two views of each sample, which lie together."""
+    return Features(pooled, truth=torch.arange(2).repeat(len(pooled) // 2))
 
 
 def batch(count: int) -> Batch:
@@ -135,30 +141,36 @@ def test_the_views_of_a_sample_lie_together() -> None:
     task, first, second = simclr(), noise(5, 6), noise(5, 6, seed=1)
     pooled = torch.stack([first, second], 1).flatten(0, 1)
     expected = nt_xent(first, second, 0.5)
-    torch.testing.assert_close(task.loss(Keeps(), Features(pooled), batch(5)), expected)
-    assert torch.equal(task.predict(Keeps(), Features(pooled)).values, torch.cat([first, second], 1))
+    torch.testing.assert_close(task.loss(Keeps(), seen(pooled), batch(5)), expected)
+    assert torch.equal(task.predict(Keeps(), seen(pooled)).values, torch.cat([first, second], 1))
 
 
 def test_the_loss_is_of_float32_inside_of_autocast() -> None:
     task, pooled = simclr(), noise(10, 6)
-    plain = task.loss(Keeps(), Features(pooled), batch(5))
+    plain = task.loss(Keeps(), seen(pooled), batch(5))
     with torch.autocast("cpu", torch.bfloat16):
-        low = task.loss(Keeps(), Features(pooled), batch(5))
-        rounded = task.loss(Keeps(), Features(pooled.bfloat16()), batch(5))
+        low = task.loss(Keeps(), seen(pooled), batch(5))
+        rounded = task.loss(Keeps(), seen(pooled.bfloat16()), batch(5))
         head = task.head(Info(Spec("toy"), "image", 6))
-        assert task.predict(head.eval(), Features(pooled)).values.dtype is torch.float32
+        assert task.predict(head.eval(), seen(pooled)).values.dtype is torch.float32
     assert torch.equal(plain, low) and rounded.dtype is torch.float32
-    assert torch.equal(rounded, task.loss(Keeps(), Features(pooled.bfloat16().float()), batch(5)))
+    assert torch.equal(rounded, task.loss(Keeps(), seen(pooled.bfloat16().float()), batch(5)))
 
 
 def test_plain_pictures_and_a_single_one_are_refused() -> None:
-    task, head = simclr(), Keeps()
-    with pytest.raises(UsageError, match="stand still"):
-        task.loss(head, Features(noise(5, 6)), batch(5))
-    with pytest.raises(UsageError, match="stand still"):
-        task.predict(head, Features(noise(5, 6)))
+    """However many there are: an even number of them could be taken for two views of half as many."""
+    task, head, four = simclr(), Keeps(), noise(4, 6)
+    for refused in (
+        lambda: task.loss(head, Features(four), batch(2)),
+        lambda: task.loss(head, seen(four), batch(4)),
+        lambda: task.predict(head, Features(four)),
+        lambda: task.predict(head, Features(noise(5, 6))),
+        lambda: task.predict(head, Features(noise(5, 6), truth=torch.zeros(5))),
+    ):
+        with pytest.raises(UsageError, match="stand still"):
+            refused()
     with pytest.raises(UsageError, match="single picture"):
-        task.loss(head, Features(noise(2, 6)), batch(1))
+        task.loss(head, seen(noise(2, 6)), batch(1))
 
 
 @pytest.mark.parametrize("name", ["simclr", "vicreg"])
@@ -169,16 +181,16 @@ def test_a_head_learns_to_find_views(name: str) -> None:
         head = task.head(Info(Spec("toy"), "image", 24))
     optimizer, few = torch.optim.Adam(head.parameters(), lr=3e-3), batch(48)
 
-    def seen(seed: int) -> Features:
-        return Features(torch.cat([own, 2 * noise(96, 16, seed=seed)], 1))
+    def shown(seed: int) -> Features:
+        return seen(torch.cat([own, 2 * noise(96, 16, seed=seed)], 1))
 
     def score() -> float:
-        return task.score(task.predict(head.eval(), seen(999)), few.targets)["retrieval"]
+        return task.score(task.predict(head.eval(), shown(999)), few.targets)["retrieval"]
 
     before = score()
     for seed in range(150):
         optimizer.zero_grad()
-        task.loss(head.train(), seen(seed), few).backward()
+        task.loss(head.train(), shown(seed), few).backward()
         optimizer.step()
     assert score() > before + 0.3
 
@@ -190,6 +202,7 @@ def test_what_all_say(name: str) -> None:
     assert task.targets(dataset(3)).tolist() == [0, 0, 0]
     made = task.view(torch.zeros(3, 3, 24, 24, dtype=torch.uint8), 16, [1, 2, 3])
     assert made.x.shape == (6, 3, 16, 16)
+    assert made.truth is not None and made.truth.tolist() == [0, 1] * 3
 
 
 # ------------------------------------------------------------------------------------------------------ pretraining
@@ -257,6 +270,21 @@ def test_an_interrupted_run_goes_on_bit_for_bit_with_its_teacher(pictures: Path,
     pretrained(pictures, broken, "byol", resume=True)
     first, second = (run.load(folder).model.state_dict() for folder in (whole, broken))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_teacher_follows_steps_not_batches(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of five batches of at most 5 pictures: two steps of up to 3 batches each."""
+    taught, forward = [], Teacher.forward
+
+    def spied(self: Teacher, name: str, x: Any) -> Any:
+        if self.training and name == "projector":
+            taught.append(self.get_buffer("projector/0/weight").clone())
+        return forward(self, name, x)
+
+    monkeypatch.setattr(Teacher, "forward", spied)
+    pretrained(pictures, tmp_path / "run", "byol", accumulate=3, batch_size=5, strategy="full(epochs=2, lr=5e-3)")
+    changes = [not torch.equal(one, other) for one, other in zip(taught, taught[1:], strict=False)]
+    assert changes == [False, False, True, False, True, False, False, True, False]
 
 
 @pytest.mark.parametrize("strategy", ["linear_probe(epochs=1)", "full(epochs=1, last=1)"])

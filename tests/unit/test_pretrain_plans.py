@@ -9,6 +9,7 @@ import pytest
 from conftest import draw_flowers
 from graft import planning
 from graft.errors import DataError, UsageError
+from graft.recipe import pretext
 
 
 @pytest.fixture
@@ -56,3 +57,12 @@ def test_what_cannot_be(loose: str, tmp_path: Path) -> None:
         planning.of_images(loose, {"task": "classification"})
     with pytest.raises(DataError, match="1 images, which are too few"):
         planning.of_images(f"{loose}/1.png", {})
+
+
+@pytest.mark.parametrize(
+    ("task", "is_one"),
+    [("simclr", True), ("masked-autoencoder(share=0.5)", True), (" mlm", True), ("masked_spectrogram()", True),
+     ("classification", False), ("auto", False), ("", False), ("simclr2", False)],
+)  # fmt: skip
+def test_tasks_without_labels_are_known_by_their_names(task: str, is_one: bool) -> None:
+    assert pretext(task) is is_one

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graft.errors import UsageError
-from graft.tasks._pairs import Pairs
+from graft.tasks._pairs import TwoViews
 from graft.tasks.simclr import nt_xent, simclr
 
 torch.set_num_threads(1)
@@ -67,7 +67,7 @@ def test_gradients_are_finite_and_only_the_direction_counts() -> None:
 
 def test_options() -> None:
     task = simclr(temperature=0.2, dim=8, hidden=16, scale=0.5, flip=False, colour=0.0, grey=0.0)
-    assert isinstance(task, Pairs)
+    assert isinstance(task, TwoViews)
     assert (task.view.scale, task.view.flip, task.view.colour, task.view.grey) == (0.5, False, 0.0, 0.0)
     first, second = embeddings(4, 3)
     assert torch.equal(task.objective(first, second), nt_xent(first, second, 0.2))

@@ -46,13 +46,14 @@ def test_a_linear_head_of_classes_is_solved(strategy: str) -> None:
 @pytest.mark.parametrize("kind", OTHERS)
 def test_what_needs_classes_says_so_before_it_trains(strategy: str, kind: str) -> None:
     with pytest.raises(UsageError, match="no probe can solve this head"):
-        build.check_flow(Recipe("x", strategy=strategy), model_of(OTHERS[kind]))
+        build.check_flow(Recipe("x", strategy=strategy), model_of(OTHERS[kind]), OTHERS[kind])
 
 
 @pytest.mark.parametrize("strategy", ["contrastive(probe='knn')", "bitfit(start='knn')", "solved(probe='svm_rbf')"])
 def test_a_probe_that_is_no_linear_head_is_refused_before_anything_is_trained(strategy: str) -> None:
     with pytest.raises(UsageError, match="is no linear head to start from"):
-        build.check_flow(Recipe("x", strategy=strategy), model_of(classification(("a", "b"))))
+        task = classification(("a", "b"))
+        build.check_flow(Recipe("x", strategy=strategy), model_of(task), task)
 
 
 @pytest.mark.parametrize("probe", ["logistic", "ridge", "svm_linear"])

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from graft import build, parts, registry
+from graft import trials as trials_module
 from graft.checkpoint import digest
 from graft.errors import DataError
 from graft.paired import Fold, folds
@@ -61,6 +62,20 @@ def said(way: Way, dataset: Dataset) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------------------------- right
+
+
+@pytest.mark.parametrize("strategy", ["full(epochs=1)", "discriminative(start='ridge', epochs=1)"])
+def test_a_teacher_looks_at_the_training_samples_of_the_fold(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    way, made = Way("toy", strategy, "last", ("distill(teacher='toy', look='once')",), 8), trials()
+    _, loop, flow = made._prepared(way, 1, torch.from_numpy(FOLDS[1].train))
+    told: list[Tensor] = []
+    real = trials_module.seen_by
+    monkeypatch.setattr(trials_module, "seen_by", lambda *given: told.append(real(*given)) or told[0])
+    loop.run(flow)
+    features = made.trunk("toy").view("pooled")[torch.from_numpy(FOLDS[1].train)]
+    torch.testing.assert_close(told[0], features, rtol=1e-4, atol=1e-5)
+    made.measure(way, 0)
+    assert len(made.hits[way][0]) == len(TEST)
 
 
 @pytest.mark.parametrize("features", ["last", "stages"])

@@ -69,9 +69,10 @@ def test_covariance_of_equal_columns_and_of_orthogonal_ones() -> None:
 
 def test_the_expander_has_three_layers_and_the_options_are_the_weights() -> None:
     task = vicreg(invariance=2, variance=3, covariance=4, dim=6, hidden=10)
-    layers = [(m.in_features, m.out_features) for m in task.head(Info(Spec("toy"), "image", 5)).modules()
-              if isinstance(m, nn.Linear)]  # fmt: skip
-    assert layers == [(5, 10), (10, 10), (10, 6)]
+    head = task.head(Info(Spec("toy"), "image", 5))
+    linear = [m for m in head.modules() if isinstance(m, nn.Linear)]
+    layers = [(m.in_features, m.out_features, m.bias is not None) for m in linear]
+    assert layers == [(5, 10, False), (10, 10, False), (10, 6, False)], "as the authors' code has no bias at its end"
     x, y = embeddings(7, 6), embeddings(7, 6, 1)
     torch.testing.assert_close(task.objective(x, y), published(x, y, (2, 3, 4)))  # type: ignore[attr-defined]
 

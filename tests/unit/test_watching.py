@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from torch import nn
 
 import graft
 from conftest import draw_flowers, draw_sounds
-from graft import build, run, watching
+from graft import build, run, spread, watching
 from graft.console import Console
+from graft.data._sniff import open_data
 from graft.errors import DataError, Interrupted, UsageError
 from graft.recipe import make
 from graft.reporting import page
-from graft.types import Json
+from graft.types import Dataset, Json, Sample
 
 TINY: Json = {"backbone": "toy(size=16, dim=16, pretrained=False)", "batch_size": 16, "valid": 0.2, "report": False}
 FAST = "full(epochs=3, lr=5e-3, head_lr=5e-3)"
@@ -35,7 +37,9 @@ SMALL = "simclr(dim=16, hidden=32)"
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data are small here, so that a few queries must do."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(watching, "FEWEST", 5)
 
 
 @pytest.fixture
@@ -67,26 +71,34 @@ def figures(look: Json) -> Json:
 
 def test_the_effective_rank_is_e_to_the_entropy_of_the_singular_values() -> None:
     features = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
-    values = np.linalg.svd(features.numpy().astype(np.float64), compute_uv=False)
-    assert watching.effective_rank(features) == pytest.approx(np.exp(entropy(values)), rel=1e-4)
+    unit = features / features.norm(dim=1, keepdim=True)
+    values = np.linalg.svd(unit.numpy().astype(np.float64), compute_uv=False)
+    assert spread.effective_rank(features) == pytest.approx(np.exp(entropy(values)), rel=1e-4)
 
 
 @pytest.mark.parametrize("directions", [1, 2, 5])
 def test_features_of_a_few_equal_directions_have_so_many_ranks(directions: int) -> None:
     features = torch.eye(6)[torch.arange(60) % directions] * 3
-    assert watching.effective_rank(features) == pytest.approx(directions, rel=1e-3)
+    assert spread.effective_rank(features) == pytest.approx(directions, rel=1e-3)
+
+
+def test_one_row_of_a_large_norm_does_not_decide_the_rank() -> None:
+    features = torch.randn(500, 64, generator=torch.Generator().manual_seed(0))
+    before = spread.effective_rank(features)
+    features[0] *= 1e4
+    assert spread.effective_rank(features) == pytest.approx(before) and before > 60
 
 
 def test_features_that_are_all_alike_have_one_rank_and_no_spread() -> None:
     alike = torch.full((40, 8), 0.7)
-    assert watching.effective_rank(alike) == pytest.approx(1, abs=1e-3)
-    assert watching.spread(alike) == pytest.approx(0, abs=1e-6)
+    assert spread.effective_rank(alike) == pytest.approx(1, abs=1e-3)
+    assert spread.spread(alike) == pytest.approx(0, abs=1e-6)
 
 
 def test_features_that_are_evenly_spread_have_a_spread_of_one() -> None:
     features = torch.randn(4000, 32, generator=torch.Generator().manual_seed(0))
-    assert watching.spread(features) == pytest.approx(1, abs=0.01)
-    assert watching.spread(5 * features) == pytest.approx(watching.spread(features))
+    assert spread.spread(features) == pytest.approx(1, abs=0.01)
+    assert spread.spread(5 * features) == pytest.approx(spread.spread(features))
 
 
 def test_neighbours_vote_as_those_of_scikit_learn_do() -> None:
@@ -127,8 +139,8 @@ def test_what_is_kept_is_what_is_looked_at_last(photos: Path) -> None:
     found = pretrain(photos)
     model = run.load(Path(found["run"])).model
     features, last = model.backbone(model.backbone.prepare(pictures(photos))).pooled.detach(), found["watch"][-1]
-    assert watching.effective_rank(features) == pytest.approx(last["rank"], rel=1e-4)
-    assert watching.spread(features) == pytest.approx(last["spread"], rel=1e-4)
+    assert spread.effective_rank(features) == pytest.approx(last["rank"], rel=1e-4)
+    assert spread.spread(features) == pytest.approx(last["spread"], rel=1e-4)
     assert last["epoch"] == found["phases"][0]["best_epoch"] + 1
 
 
@@ -170,6 +182,28 @@ def test_the_validation_part_asks_where_it_is_large_enough(monkeypatch: pytest.M
     pretrain(photos, valid=0.25)
     train, valid = seen[0].feeds
     assert len(train) + len(valid) == 36 and seen[0].asked.tolist() == [False] * len(train) + [True] * len(valid)
+
+
+def labels_of(counts: list[int]) -> Dataset:
+    names = [f"{i:05d}" for i in range(len(counts))]
+    samples = [Sample(f"{name}/{i}", i, name) for name, count in zip(names, counts, strict=True) for i in range(count)]
+    return replace(open_data("digits"), samples=tuple(samples), classes=tuple(names), kind="class")
+
+
+@pytest.mark.parametrize("counts", [[2] * 10_000, [1] * 500 + [4] * 2000, [40] * 50, [600] * 3 + [5] * 30])
+def test_every_query_has_others_of_its_class(counts: list[int]) -> None:
+    """Of very many classes some are drawn."""
+    found = watching._parted(labels_of(counts), 300, 0).samples
+    asked = [sample for sample in found if sample.split == "valid"]
+    assert 60 <= len(asked) <= 150 and 280 <= len(found) <= 300
+    assert {sample.label for sample in asked} <= {sample.label for sample in found if sample.split != "valid"}
+
+
+def test_of_a_few_queries_there_is_no_share(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FEWEST", 30)
+    for look in pretrain(photos)["watch"]:
+        assert look["knn"] is None and look["majority"] is None and look["queries"] == 0
+        assert look["rank"] > 1 and look["spread"] > 0 and look["samples"] == 36
 
 
 def test_texts_and_sounds_are_watched(tmp_path: Path) -> None:
@@ -299,7 +333,7 @@ def test_pairs_without_anything_that_keeps_them_apart_collapse(
     garden: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BatchNorm is one of the things that do."""
-    monkeypatch.setattr("graft.tasks.vicreg.projector", lambda *widths: nn.Linear(widths[0], widths[-1]))
+    monkeypatch.setattr("graft.tasks.vicreg.projector", lambda *widths, bias=True: nn.Linear(widths[0], widths[-1]))
     more = {"backbone": "toy(size=16)", "batchnorm": "eval", "console": Console()}
     found = pretrain(garden, task="vicreg(variance=0, covariance=0, dim=16)", strategy=LONG, **more)
     assert collapsed(found) and "have collapsed" in collapsed(found)[0]["what"]
@@ -308,11 +342,14 @@ def test_pairs_without_anything_that_keeps_them_apart_collapse(
 
 
 def test_a_student_without_a_predictor_collapses(garden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor BatchNorm, which can keep it up alone (Richemond et al. 2020, arXiv:2010.10241)."""
     from graft.tasks import byol
 
+    monkeypatch.setattr(byol, "projector", lambda *widths: nn.Linear(widths[0], widths[-1]))
     guessed = lambda head, pooled, inputs: (head(pooled), head.taught(inputs))  # noqa: E731
     monkeypatch.setattr(byol, "guessed", guessed)
-    found = pretrain(garden, task="byol(dim=32, hidden=64, momentum=0.5)", strategy=LONG)
+    more = {"backbone": "toy(size=16)", "batchnorm": "eval"}
+    found = pretrain(garden, task="byol(dim=32, hidden=64, momentum=0.5)", strategy=LONG, **more)
     assert collapsed(found)
 
 
@@ -322,10 +359,12 @@ HEALTHY = ("vicreg(dim=32, hidden=64)", "simclr(dim=16, hidden=32)", "byol(dim=3
 @pytest.mark.parametrize("task", HEALTHY)
 def test_what_keeps_them_apart_does_not(task: str, garden: Path) -> None:
     found = pretrain(garden, task=task, strategy=LONG)
-    assert not collapsed(found) and not any(map(watching.collapse, found["watch"]))
+    assert not collapsed(found) and not any(watching.collapses(found["watch"]))
 
 
-RANDOM = ("toy(pretrained=False)", "small(size=32)", "bundled:digits48(pretrained=False)", "small(size=16, expand=64)")
+RANDOM = ("toy(pretrained=False)", "small(size=32)", "bundled:digits48(pretrained=False)", "small(size=16, expand=64)",
+          *(f"torchvision:{name}(pretrained=False)" for name in ("resnet18", "squeezenet1_1", "efficientnet_b0"))
+          )  # fmt: skip
 
 
 @pytest.mark.parametrize("trunk", RANDOM)
@@ -333,22 +372,43 @@ def test_random_weights_are_no_collapse(trunk: str, photos: Path) -> None:
     backbone = build.backbone(trunk).eval()
     with torch.inference_mode():
         features = backbone(backbone.prepare(pictures(photos)[::2])).pooled
-    look = {"rank": watching.effective_rank(features), "spread": watching.spread(features)}
-    assert not watching.collapse(look)
+    look = {"phase": "all", "rank": spread.effective_rank(features), "spread": spread.spread(features)}
+    start = {**look, "phase": "start"}
+    assert not watching.collapse(look) and not any(watching.collapses([start, look, {**look, "embedded": 0.01}]))
 
 
-def looked(phase: str, rank: float, **more: Any) -> Json:
-    return {"phase": phase, "epoch": 3, "rank": rank, "spread": 0.5, **more}
+def looked(phase: str, rank: float, spread: float = 0.5, **more: Any) -> Json:
+    return {"phase": phase, "epoch": 3, "rank": rank, "spread": spread, **more}
+
+
+BEFORE, UP, DOWN = looked("start", 40.0), looked("all", 30.0), looked("all", 1.1, 0.01)
 
 
 def test_a_collapse_after_what_is_kept_is_a_warning() -> None:
     recipe = make({"data": "x", "task": "simclr", "strategy": "full(lr=3e-3)"})
-    later = watching.issues([looked("all", 30.0), looked("all", 1.1), looked("end", 30.0)], recipe)
+    later = watching.issues([BEFORE, UP, DOWN, looked("end", 30.0)], recipe)
     assert [issue.severity for issue in later] == ["warning"] and "epoch 3" in later[0].what
     assert "lr=0.001" in later[0].hint
-    assert [i.severity for i in watching.issues([looked("all", 1.1), looked("end", 1.1)], recipe)] == ["error"]
-    assert watching.issues([looked("all", 1.1), looked("all", 20.0), looked("end", 20.0)], recipe) == []
-    assert watching.issues([looked("all", 9.0, embedded=0.01)], recipe) and not watching.issues([], recipe)
+    assert [i.severity for i in watching.issues([BEFORE, DOWN, {**DOWN, "phase": "end"}], recipe)] == ["error"]
+    assert watching.issues([BEFORE, DOWN, UP, looked("end", 20.0)], recipe) == []
+    assert not watching.issues([], recipe)
+
+
+COLLAPSED = (DOWN, looked("all", 4.3, 0.05), looked("all", 9.0, 0.2, embedded=0.01))
+NOT = (looked("all", 1.1), looked("all", 30.0, 0.01), looked("all", 9.0, 0.2), looked("all", 30.0, embedded=0.01),
+       looked("start", 1.0, 0.0), looked("all", 9.0, 0.2, embedded=0.3))  # fmt: skip
+
+
+def test_a_collapse_is_low_in_all_and_markedly_lower_than_at_the_start() -> None:
+    assert all(watching.collapses([BEFORE, look])[1] for look in COLLAPSED)
+    assert not any(watching.collapses([BEFORE, look])[1] for look in NOT)
+    assert not any(watching.collapses([looked("start", 6.0, 0.08), looked("all", 4.3, 0.05)]))
+
+
+def test_the_start_does_not_hide_a_later_collapse() -> None:
+    poor = looked("start", 2.6, 0.04)
+    assert watching.collapses([poor]) == [""] and watching.collapses([poor, DOWN])[1]
+    assert watching.collapse(DOWN) and not watching.collapse({**DOWN, "phase": "start"})
 
 
 # ------------------------------------------------------------------------------------------------------------ the page

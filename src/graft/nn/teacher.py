@@ -37,12 +37,20 @@ class Teacher(nn.Module):
     def update(self) -> None:
         """teacher <- momentum * teacher + (1 - momentum) * student, of what is learned; nothing in evaluation.
 
-        Raises UsageError where a student has changed its form since.
+        Nor where students have gradients: batches whose gradients are added up are one step, and it was followed before
+        the first of them. Raises UsageError where a student has changed its form since.
         """
         self._check()
-        for name, student in self._students.items() if self.training else ():
+        if not self.training or self._within_a_step():
+            return
+        for name, student in self._students.items():
             for key, parameter in student.named_parameters():
                 self.get_buffer(_place(name, key)).lerp_(parameter, 1 - self.momentum)
+
+    def _within_a_step(self) -> bool:
+        """The loop takes all gradients away after a step. That a tensor was written to does not tell: its version stays
+        where the optimiser is fused."""
+        return any(p.grad is not None for student in self._students.values() for p in student.parameters())
 
     @torch.no_grad()
     def forward(self, name: str, x: Any) -> Any:

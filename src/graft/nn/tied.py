@@ -1,4 +1,7 @@
-"""Heads over the vocabulary, by the trunk's own table of words (Press & Wolf 2017, arXiv:1608.05859)."""
+"""Heads that get to know their trunk, and those of them that guess words by its own table.
+
+That table is the matrix of words at the trunk's input, tied to the output (Press & Wolf 2017, arXiv:1608.05859).
+"""
 
 from __future__ import annotations
 

@@ -186,6 +186,8 @@ CODES = {
     "issue.foreign-characters": "不属于符号表的字符",
     "issue.too-short-for-transcript": "放不下转写的短声音",
     "issue.seen-before": "运行已经见过的样本",
+    "issue.trunk-saw-labels": "主干网络已经从这些样本及其标签中学习过",
+    "issue.trunk-saw-samples": "主干网络已经从这些样本中学习过（未使用标签）",
     "issue.sealed": "封存测试集的样本",
     "issue.no-source": "原来的训练样本已不在",
     "issue.not-scored": "未评分",

@@ -186,6 +186,8 @@ CODES = {
     "issue.foreign-characters": "Characters that are no symbols",
     "issue.too-short-for-transcript": "Sounds too short for their transcripts",
     "issue.seen-before": "Samples that the run has seen",
+    "issue.trunk-saw-labels": "The trunk has learned from these samples and their labels",
+    "issue.trunk-saw-samples": "The trunk has learned from these samples, without labels",
     "issue.sealed": "Samples of the sealed test part",
     "issue.no-source": "The run's training samples are gone",
     "issue.not-scored": "Not scored",

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from graft.console import safe
 from graft.errors import DataError
-from graft.recipe import PRETEXT
+from graft.recipe import pretext
 from graft.store import read_json
 from graft.types import Json
 
@@ -66,8 +66,7 @@ class Facts:
     @property
     def pretext(self) -> bool:
         """Whether a trunk learned without labels."""
-        task = str(self.result.get("task") or self.recipe.get("task") or "").partition("(")[0]
-        return any(task in tasks for tasks in PRETEXT.values())
+        return pretext(str(self.result.get("task") or self.recipe.get("task") or ""))
 
     @property
     def looks(self) -> list[Json]:

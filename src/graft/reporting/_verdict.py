@@ -152,7 +152,7 @@ def _better(facts: Facts, w: Words, guess: str | None) -> Line:
         more = w("guess.paired", gain=w.gain(gain, facts.metric), name=name)
         return Line(w("ask.guess"), w(f"guess.{word}"), [more, *_beaten(facts, w)], MARKS.get(word, "?"))
     if guess is None or not ours:
-        why = "guess.none" if facts.result.get("task", "").partition("(")[0] in PRETEXT else "guess.off"
+        why = "guess.none" if facts.pretext else "guess.off"
         return Line(w("ask.guess"), w("not_measured"), [w(why)], "?")
     theirs = facts.result["baselines"][guess].get(facts.metric) or {"low": ours["high"], "high": ours["low"]}
     word = "yes" if ours["low"] > theirs["high"] else "no" if ours["high"] < theirs["low"] else "unclear"
@@ -178,7 +178,7 @@ def baseline(facts: Facts, name: str, w: Words) -> str:
 
 def _not_climbed(facts: Facts, w: Words) -> Line:
     way = w("way", strategy=facts.result.get("strategy", "?"), backbone=facts.result.get("backbone", "?"))
-    if facts.result.get("task", "").partition("(")[0] in PRETEXT:
+    if facts.pretext:
         return Line(w("ask.transfer"), w("not_measured"), [w("pretext.more", way=way, run=facts.folder)], "?")
     if "pretrained=False" in str(facts.result.get("backbone", "")):
         return Line(w("ask.transfer"), w("not_measured"), [w("from_scratch.more", run=facts.folder)], "?")

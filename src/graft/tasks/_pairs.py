@@ -15,9 +15,9 @@ from graft import intervals
 from graft.device import autocast
 from graft.errors import DataError, UsageError
 from graft.intervals import Array
-from graft.tasks import _bootstrap, _checks
+from graft.tasks import _bootstrap, _checks, _pretext
 from graft.types import Batch, Dataset, Features, Info, Inputs, Json, Metric, Predictions
-from graft.views.pair import Pair
+from graft.views.pair import VIEWS, Pair
 
 AT_ONCE = 256  # samples that are compared with all others at a time
 SHARP = 0.1  # temperature of the cosines in `loss`, the same for all tasks, so that they can be compared
@@ -32,7 +32,7 @@ def projected(head: nn.Module, pooled: Tensor, inputs: Inputs) -> tuple[Tensor, 
 
 @final
 @dataclass
-class Pairs:
+class TwoViews(_pretext.Unlabelled):
     """A task of two views. Its head makes embeddings (2 B, E) of features (2 B, D), views of a sample together.
 
     Predictions (N, 2 E) are both embeddings of each sample. The metric, `retrieval`, is the share of samples whose
@@ -49,25 +49,23 @@ class Pairs:
     metric: str = "retrieval"
     needs: str = "views"
 
-    def targets(self, dataset: Dataset) -> Tensor:
-        """(N,) zeros: a sample is its own label."""
-        return torch.zeros(len(dataset), dtype=torch.long)
-
     def head(self, info: Info) -> nn.Module:
         return self.make(info)
 
     def loss(self, head: nn.Module, features: Features, batch: Batch) -> Tensor:
         """The objective of a batch. Raises UsageError for one of a single sample, and where there are no two views of
         each, as from a frozen prefix, which sees pictures as they are."""
-        _check(len(features.pooled), len(batch.targets))
+        _pretext.truth_of(features, VIEWS, len(batch.rows))
+        if len(batch.rows) < 2:
+            what = "a batch holds a single picture, and there is nothing to tell it apart from"
+            raise UsageError(what, "take more: --batch-size 64, or more pictures")
         found = self.outputs(head, features.pooled, batch.inputs)
         with autocast(features.pooled.device, torch.float32):
             return self.objective(*(view for one in found for view in _two(one.float())))
 
     def predict(self, head: nn.Module, features: Features) -> Predictions:
-        """(B, 2 E) embeddings, float32. Raises UsageError where the number of rows cannot be that of two views."""
-        if len(features.pooled) % 2:
-            raise _still()
+        """(B, 2 E) embeddings, float32. Raises UsageError where there are no two views of each, as `loss` does."""
+        _pretext.truth_of(features, VIEWS)
         return Predictions(torch.cat(_two(head(features.pooled).float()), 1))
 
     def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
@@ -106,10 +104,6 @@ class Pairs:
         return [{"label": dataset.samples[nearest].key, "probability": sure, "own": own}
                 for nearest, sure, own in columns]  # fmt: skip
 
-    def baselines(self, train: Tensor, train_targets: Tensor, features: Tensor) -> dict[str, Predictions]:
-        """None: features of plain pictures know nothing of their views; the report says what guessing would find."""
-        return {}
-
 
 class Found(NamedTuple):
     """Of each of N samples, all (N,): the cosine of its own views, the sample whose second view is nearest to its
@@ -122,28 +116,15 @@ class Found(NamedTuple):
     losses: Tensor
 
 
-def _check(rows: int, samples: int) -> None:
-    if rows != 2 * samples:
-        raise _still()
-    if samples < 2:
-        what = "a batch holds a single picture, and there is nothing to tell it apart from"
-        raise UsageError(what, "take more: --batch-size 64, or more pictures")
-
-
-def _still() -> UsageError:
-    what = "the first stages of the trunk stand still, and so see plain pictures, not two views of each"
-    return UsageError(what, "move all of it: --strategy full, or --strategy 'discriminative(head_epochs=0)'")
-
-
 def _two(rows: Tensor) -> tuple[Tensor, ...]:
     """(2 B, E), views of a sample together -> all first and all second views, (B, E) each."""
-    made: tuple[Tensor, ...] = rows.unflatten(0, (-1, 2)).unbind(1)
+    made: tuple[Tensor, ...] = rows.unflatten(0, (-1, VIEWS)).unbind(1)
     return made
 
 
 def _unit(predictions: Predictions) -> Tensor:
     """(N, 2, E) embeddings of length 1."""
-    return F.normalize(predictions.values.detach().unflatten(1, (2, -1)), dim=2)
+    return F.normalize(predictions.values.detach().unflatten(1, (VIEWS, -1)), dim=2)
 
 
 def _found(predictions: Predictions, targets: Tensor) -> Found:

@@ -1,7 +1,8 @@
-"""What tasks share that ask a question about views of a picture: the loss, the figures, and what a trunk shows.
+"""What tasks share that take their labels from views of a picture: no targets, the truth of a view, what a trunk shows;
+and, of those that ask a question with a few answers, the loss and the figures.
 
-A sample has one guess or more: one for each quarter turn, one for its nine tiles. Predictions (N, 3) are of each
-sample: the sum of its losses, right guesses, guesses.
+For these a sample has one guess or more: one for each quarter turn, one for its nine tiles. Predictions (N, 3) are of
+each sample: the sum of its losses, right guesses, guesses.
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ from graft.types import Augment, Backbone, Dataset, Features, Inputs, Json, Metr
 HINT = "move all of it: --strategy full, or --strategy 'discriminative(head_epochs=0)'"
 
 
-class Guesses:
-    """The figures of such a task, from predictions (N, 3) and targets (N,) of which only the number counts."""
+class Unlabelled:
+    """What the data set and its plain pictures say to such a task: nothing."""
 
     def targets(self, dataset: Dataset) -> Tensor:
         """(N,) zeros: what is to be guessed comes with the view."""
         return torch.zeros(len(dataset), dtype=torch.long)
+
+    def baselines(self, train: Tensor, train_targets: Tensor, features: Tensor) -> dict[str, Predictions]:
+        """None: features of plain pictures know nothing of a view, and what a guess in the dark comes to is known."""
+        return {}
+
+
+class Guesses(Unlabelled):
+    """The figures of such a task, from predictions (N, 3) and targets (N,) of which only the number counts."""
 
     def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
         """The share of right guesses and their mean loss; a higher share selects."""
@@ -65,10 +74,6 @@ class Guesses:
             made.append({"label": label, "probability": mean, "right": int(right), "guesses": int(count), "loss": loss})
         return made
 
-    def baselines(self, train: Tensor, train_targets: Tensor, features: Tensor) -> dict[str, Predictions]:
-        """None: what a guess in the dark comes to is one of as many as there are to choose from."""
-        return {}
-
 
 def loss(logits: Tensor, truth: Tensor) -> Tensor:
     """The mean cross-entropy of M guesses: logits (M, C), truth (M,)."""
@@ -84,13 +89,15 @@ def predictions(logits: Tensor, truth: Tensor, guesses: int) -> Predictions:
 
 
 def truth_of(features: Features, views: int, rows: int | None = None) -> Tensor:
-    """What the view says that there is to be guessed, (B * views, ...) of a batch of B samples.
+    """What the view says that there is to be guessed, (B * views, ...) of a batch of B samples; `rows` is B where it is
+    known.
 
     Raises UsageError for features of pictures as they are, which a frozen prefix hands on.
     """
-    if features.truth is None or (rows is not None and len(features.pooled) != views * rows):
+    found, truth = len(features.pooled), features.truth
+    if truth is None or len(truth) != found or found % views or (rows is not None and found != views * rows):
         raise UsageError("the first stages of the trunk stand still, and so see pictures as they are", HINT)
-    return features.truth
+    return truth
 
 
 def shown(backbone: Backbone, view: Augment) -> tuple[Inputs, Features]:

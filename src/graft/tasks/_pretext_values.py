@@ -12,16 +12,12 @@ from torch import Tensor
 
 from graft.errors import DataError
 from graft.intervals import Array
-from graft.tasks import _bootstrap, _checks, _metrics
+from graft.tasks import _bootstrap, _checks, _metrics, _pretext
 from graft.types import Dataset, Json, Metric, Predictions
 
 
-class Values:
+class Values(_pretext.Unlabelled):
     """The figures of such a task, from predictions (N, 3) and targets (N,) of which only the number counts."""
-
-    def targets(self, dataset: Dataset) -> Tensor:
-        """(N,) zeros: what is to be guessed comes with the view."""
-        return torch.zeros(len(dataset), dtype=torch.long)
 
     def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
         """The share of the hidden values' squares that was guessed (1: all, 0: no more than by saying 0, or less than
@@ -56,10 +52,6 @@ class Values:
             label, loss = (float(_metrics.ratio(*pair)) for pair in ((squares - errors, squares), (errors, count)))
             made.append({"label": label, "hidden": int(count), "loss": loss})
         return made
-
-    def baselines(self, train: Tensor, train_targets: Tensor, features: Tensor) -> dict[str, Predictions]:
-        """None: pooled features know nothing of hidden values, and who says the mean is what 0 stands for."""
-        return {}
 
 
 def loss(said: Tensor, truth: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def byol(
     """
     kept = _checks.share("momentum", momentum)
     wide, last = _checks.count("hidden", hidden), _checks.count("dim", dim)
-    return _pairs.Pairs(
+    return _pairs.TwoViews(
         tuple(classes),
         Pair(scale, flip, colour, grey, blur),
         make=lambda info: Byol(info.dim, wide, last, kept),
@@ -68,8 +68,8 @@ class Byol(Tied):
         return made
 
     def taught(self, inputs: Inputs) -> Tensor:
-        """(B, dim), what the teacher makes of the inputs of the trunk. In training it has followed by a step before:
-        the optimiser's last one."""
+        """(B, dim), what the teacher makes of the inputs of the trunk. In training it has followed the optimiser's last
+        step before, once."""
         self.teacher.update()
         features: Features = self.teacher("trunk", inputs)
         made: Tensor = self.teacher("projector", features.pooled)

@@ -39,7 +39,7 @@ def simclr(
     """
     within(0 < temperature < math.inf, "temperature", temperature, "a temperature", "temperature > 0")
     widths = _checks.count("hidden", hidden), _checks.count("dim", dim)
-    return _pairs.Pairs(
+    return _pairs.TwoViews(
         tuple(classes),
         Pair(scale, flip, colour, grey, blur),
         make=lambda info: projector(info.dim, *widths),

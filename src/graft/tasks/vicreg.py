@@ -44,10 +44,10 @@ def vicreg(
     for name, weight in weights.items():
         within(0 <= weight < math.inf, name, weight, "a weight", f"{name} >= 0")
     wide, last = _checks.count("hidden", hidden), _checks.count("dim", dim)
-    return _pairs.Pairs(
+    return _pairs.TwoViews(
         tuple(classes),
         Pair(scale, flip, colour, grey, blur),
-        make=lambda info: projector(info.dim, wide, wide, last),
+        make=lambda info: projector(info.dim, wide, wide, last, bias=False),
         objective=partial(weighted, weights=(invariance, variance, covariance)),
     )
 

@@ -11,10 +11,26 @@ from torch.nn import functional as F
 
 from graft.errors import UsageError
 from graft.freeze import boundary_of
-from graft.nn.heads import Labels
 from graft.types import Backbone, Inputs, Json, Step
 
 Samples = Callable[[Backbone], Tensor]  # what a trunk makes of the training samples as they are: (N, D)
+
+
+def check(look: str, mix: str | None, still: bool) -> None:
+    """Raises UsageError for a way of looking by which a teacher sees nothing, or something else than the student.
+
+    `mix`: how the run blends samples, None where it does not; `still`: whether first stages of the trunk stand still.
+    """
+    if look == "once" and mix is not None:
+        what = f"look='once' tells what the teacher makes of single samples, and --mix {mix} blends two of them"
+        raise UsageError(what, "look='views', or leave --mix out")
+    if look == "views" and still:
+        raise _unseen()
+
+
+def _unseen() -> UsageError:
+    what = "the first stages of the trunk stand still, and a teacher cannot look at what they make of a sample"
+    return UsageError(what, "look='once'; or move all of it: --strategy full")
 
 
 def looking(look: str, student: Backbone, teacher: Backbone, samples: Samples | None) -> Callable[[Step], Tensor]:
@@ -32,8 +48,7 @@ class Views:
     def __call__(self, step: Step) -> Tensor:
         """(B, D). Raises UsageError where the loop hands on what a frozen prefix made of the samples."""
         if boundary_of(step.model):
-            what = "the first stages of the trunk stand still, and a teacher cannot look at what they make of a sample"
-            raise UsageError(what, "look='once'; or move all of it: --strategy full")
+            raise _unseen()
         return self.teacher(self.eyes(step.batch.inputs)).pooled  # type: ignore[no-any-return]
 
 
@@ -45,21 +60,14 @@ class Once:
         self.teacher, self.samples, self.told = teacher, samples, torch.empty(0)
 
     def __call__(self, step: Step) -> Tensor:
-        """(B * V, D): the views of a sample are all told the same."""
-        if self.samples is None or _mixed(step):
-            what = "look='once' is for the samples of a run, one by one"
-            raise UsageError(what, "look='views', or leave --mix out")
+        """(B * V, D): the views of a sample are all told the same. Raises UsageError where nobody gave the samples."""
+        if self.samples is None:
+            what = "look='once' looks at all samples of a run, and this training does not hand them on"
+            raise UsageError(what, "look='views'")
         if not len(self.told):
             self.told = self.samples(self.teacher)
         rows, pooled = step.batch.rows, step.features.pooled
         return self.told[rows].to(pooled.device).repeat_interleave(len(pooled) // len(rows), 0)
-
-
-def _mixed(step: Step) -> bool:
-    """Whether a class has become shares of classes; the targets of several labels are rows as they come."""
-    targets = step.batch.targets
-    rows = isinstance(targets, Tensor) and targets.ndim > 1 and targets.is_floating_point()
-    return rows and not isinstance(step.model.head, Labels)
 
 
 def eyes(student: Backbone, teacher: Backbone) -> Callable[[Inputs], Inputs]:

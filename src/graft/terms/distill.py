@@ -37,15 +37,18 @@ def distill(
     by: str = "name",
     samples: _looks.Samples | None = None,
     classes: tuple[str, ...] | None = None,
+    mix: str | None = None,
+    still: bool = False,
 ) -> Distill:
     """`teacher` is any backbone, such as torchvision:resnet50 or trained:runs/wide; None: the trunk as it came, so that
     it does not forget. `look`: "views" or "once". `alpha` is the weight. `by`: its classes are found by their names;
-    "place" takes the k-th of the teacher for the k-th of the data, where it names none. `samples` and `classes`, those
-    of the data, are given by who trains.
+    "place" takes the k-th of the teacher for the k-th of the data, where it names none. The others are given by who
+    trains: the `samples` and `classes` of the data, how samples are blended, and whether first stages `still` stand.
 
     Raises UsageError for options that cannot be, and for a teacher without what is to be learned of it.
     """
     _check(of, look, by, alpha, temperature)
+    _looks.check(look, mix, still)
     made, name = _teacher(model, teacher), teacher or "the trunk as it came"
     if made.info.modality != model.backbone.info.modality:
         what = f"{name} is for {made.info.modality} samples, and {model.backbone.info.source} is not"

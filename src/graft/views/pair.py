@@ -57,7 +57,8 @@ class Pair:
         within(0 <= self.blur <= 1, "blur", self.blur, "a share of the views", "0 <= blur <= 1")
 
     def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
-        """(B, 3, R, R) uint8 -> (2 B, 3, size, size) uint8: the two views of a sample one after the other."""
+        """(B, 3, R, R) uint8 -> `x` (2 B, 3, size, size) uint8: the two views of a sample one after the other; `truth`
+        (2 B,): which of the two it is, 0 or 1."""
         drawn = [one for seed in seeds for one in self.draws(seed, samples.shape[-1])]
         rows = [row for row in range(len(samples)) for _ in range(VIEWS)]
         made = crops(samples, rows, [one.box for one in drawn], [one.mirrored for one in drawn], size)
@@ -65,7 +66,7 @@ class Pair:
         for start in range(0, len(made), few):
             planes = made[start : start + few].contiguous().float()
             made[start : start + few] = _coloured(planes, drawn[start : start + few]).round_().to(torch.uint8)
-        return Inputs(made)
+        return Inputs(made, truth=torch.arange(VIEWS, device=made.device).repeat(len(samples)))
 
     def draws(self, seed: int, side: int) -> list[_Draw]:
         """Of the two views of a picture of `side` pixels."""
