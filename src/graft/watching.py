@@ -26,6 +26,7 @@ from graft.data._split import split
 from graft.device import autocast, permutation, seeded
 from graft.errors import DataError, ResourceError, UsageError
 from graft.features import Feed
+from graft.intervals import wilson
 from graft.order import split as batches
 from graft.probes.knn import knn
 from graft.recipe import PRETEXT, Recipe
@@ -148,24 +149,61 @@ def _pooled(backbone: Backbone, feed: Feed) -> Tensor:
 
 
 def issues(looks: Sequence[Json], recipe: Recipe) -> list[Issue]:
-    """That a trunk has collapsed: as it is kept, or by the end of the training, of which an earlier epoch was kept."""
+    """That a trunk has collapsed: as it is kept, or by the end of the training, of which an earlier epoch was kept; and
+    that what is kept is worse than what it began with."""
     said = list(zip(looks, collapses(looks), strict=True))
     learning = [what for look, what in said if look["phase"] != END["phase"]][-1:]
     kept = said[-1:] if looks and looks[-1]["phase"] == END["phase"] else []
     if kept and any(learning) and not kept[0][1]:
         what = f"{learning[0]}; what is kept is of epoch {kept[0][0]['epoch']}, before that"
-        return [Issue("collapsed", "warning", what, (), _help(recipe))]
+        return [Issue("collapsed", "warning", what, (), _help(recipe, looks[0])), *_worse(looks, recipe)]
     last = [what for _, what in kept] or learning
-    return [Issue("collapsed", "error", what, (), _help(recipe)) for what in last if what]
+    found = [Issue("collapsed", "error", what, (), _help(recipe, looks[0])) for what in last if what]
+    return found or _worse(looks, recipe)
 
 
-def _help(recipe: Recipe) -> str:
-    """A third of the rate, where one was said; and of images the task that rules a collapse out."""
+def _worse(looks: Sequence[Json], recipe: Recipe) -> list[Issue]:
+    """That of what is kept the neighbours name fewer classes rightly than they did at the start.
+
+    Only where they then knew more than the most frequent class: a trunk that knew nothing has nothing to lose.
+    """
+    if not looks or (looks[0]["phase"], looks[-1]["phase"]) != (START["phase"], END["phase"]):
+        return []
+    start, kept = looks[0], looks[-1]
+    if start.get("knn") is None or kept.get("knn") is None or not _fell(start, kept):
+        return []
+    what = f"k-NN {kept['knn']:.1%} of {kept['queries']}, and {start['knn']:.1%} before the first epoch"
+    hint = f"`graft compare` it with what it began with before it is used; fewer epochs or {_slower(recipe)}"
+    return [Issue("worse-than-before", "warning", what.replace("%", " %"), (), hint)]
+
+
+def _fell(start: Json, kept: Json) -> bool:
+    """Whether the share of the start is above guessing, and that of what is kept below it, by 95 % intervals.
+
+    That of the difference is Newcombe's of two Wilson intervals (1998, method 10). It takes the queries for two samples
+    of their own. They are the same ones, so that it is too wide rather than too narrow.
+    """
+    before, after = (wilson(look["knn"] * look["queries"], look["queries"]) for look in (start, kept))
+    lost = before.value - after.value
+    noise = ((before.value - before.low) ** 2 + (after.high - after.value) ** 2) ** 0.5
+    return before.low > start["majority"] and lost > noise
+
+
+def _help(recipe: Recipe, start: Json) -> str:
+    """A lower rate, and of images the task that rules a collapse out; neither where features were all but alike as the
+    trunk came, as those of plain colours are."""
+    if start["phase"] == START["phase"] and start["rank"] < RANK:
+        return f"look at the data: to the trunk as it came they look alike, too (effective rank {start['rank']:.1f})"
+    images = parse(recipe.task).name in PRETEXT["image"]
+    more = "; or --task vicreg, which keeps features apart" if images else ", and more epochs"
+    return f"{_slower(recipe)}{more}"
+
+
+def _slower(recipe: Recipe) -> str:
+    """A third of the rate, where one was said."""
     asked = parse(recipe.strategy)
     rates = {name: float(f"{asked.options[name] / 3:.2g}") for name in ("lr", "head_lr") if name in asked.options}
-    slower = f"a third of the rate: --strategy '{asked.with_options(**rates)}'" if rates else "a lower rate"
-    images = parse(recipe.task).name in PRETEXT["image"]
-    return f"{slower}; or --task vicreg, which keeps features apart" if images else f"{slower}, and more epochs"
+    return f"a third of the rate: --strategy '{asked.with_options(**rates)}'" if rates else "a lower rate"
 
 
 # ------------------------------------------------------------------------------------------------- what is looked at

@@ -163,6 +163,7 @@ def test_the_loss_and_the_figures_are_of_one_guess_for_each_sample() -> None:
     right = int((logits.argmax(1) == truth).sum())
     assert task.score(made, torch.zeros(4))["accuracy"] == right / 4
     assert task.measure(made, torch.zeros(4))["accuracy"] == wilson(right, 4)
+    assert task.report(made, torch.zeros(4))["chance"] == 1 / 5
     again = task.measure(Predictions(torch.tensor([[0.0, 1, 1]] * 20)), torch.zeros(20))["accuracy"]
     assert again.value == again.high == 1 and again.low < 0.9, "no figure without an interval"
 
@@ -186,7 +187,7 @@ def test_a_trunk_of_fixed_size_is_refused_and_takes_larger_tiles() -> None:
 
 
 @pytest.mark.parametrize("options", [{"permutations": 1}, {"permutations": 2000}, {"grey": 2.0}, {"width": 0},
-                                     {"tile": 0}, {"head": "mlp(hidden=0)"}])  # fmt: skip
+                                     {"tile": 0}, {"tile": 7}, {"head": "mlp(hidden=0)"}])  # fmt: skip
 def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         jigsaw(**options)

@@ -105,7 +105,8 @@ def test_figures_are_over_samples() -> None:
     assert measures["accuracy"] == wilson(2.5, 4), "four samples, not sixteen turns"
     assert all(m.low <= m.value == pytest.approx(score[name]) and m.value <= m.high for name, m in measures.items())
     assert task.each(said, targets).tolist() == [1, 0.75, 0.25, 0.5]
-    assert task.report(said, targets) | {"figures": 0} == {"samples": 4, "guesses": 16, "right": 10, "figures": 0}
+    counts = {"samples": 4, "guesses": 16, "right": 10, "chance": 0.25}
+    assert task.report(said, targets) == {**counts, "figures": score}
     assert task.baselines(said.values, targets, said.values) == {}
     json.dumps([score, measures, task.report(said, targets)], allow_nan=False)
 

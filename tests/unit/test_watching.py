@@ -394,6 +394,29 @@ def test_a_collapse_after_what_is_kept_is_a_warning() -> None:
     assert not watching.issues([], recipe)
 
 
+def test_a_trunk_that_is_worse_than_it_began_is_a_warning() -> None:
+    """Against Newcombe's example (1998, table II a): 56 of 70 less 48 of 80 is 0.0524 to 0.3339."""
+    recipe = make({"data": "x", "task": "rotation", "strategy": "full(lr=3e-3)"})
+
+    def said(before: int, after: int, queries: int = 75, most: float = 0.1) -> list[str]:
+        start, kept = (looked(phase, 40.0, knn=right / queries, queries=queries, majority=most)
+                       for phase, right in (("start", before), ("end", after)))  # fmt: skip
+        return [issue.code + issue.what for issue in watching.issues([start, UP, kept], recipe)]
+
+    assert said(63, 48) == ["worse-than-beforek-NN 64.0 % of 75, and 84.0 % before the first epoch"]
+    assert not said(63, 58) and not said(48, 63) and not said(63, 48, most=0.8)
+    assert not watching.issues([BEFORE, UP, looked("end", 30.0)], recipe), "no classes are known"
+    first, second = {"knn": 0.8, "queries": 70, "majority": 0.1}, {"knn": 0.6, "queries": 80}
+    assert watching._fell(first, second) and watching._fell(first, {**second, "knn": 0.65})
+    assert not watching._fell(first, {**second, "knn": 0.68})
+
+
+def test_features_that_were_alike_before_are_no_matter_of_the_rate() -> None:
+    recipe = make({"data": "x", "task": "simclr", "strategy": "full(lr=3e-3)"})
+    (found,) = watching.issues([looked("start", 3.1, 0.12), DOWN], recipe)
+    assert "look alike" in found.hint and "rate" not in found.hint
+
+
 COLLAPSED = (DOWN, looked("all", 4.3, 0.05), looked("all", 9.0, 0.2, embedded=0.01))
 NOT = (looked("all", 1.1), looked("all", 30.0, 0.01), looked("all", 9.0, 0.2), looked("all", 30.0, embedded=0.01),
        looked("start", 1.0, 0.0), looked("all", 9.0, 0.2, embedded=0.3))  # fmt: skip

@@ -1,6 +1,7 @@
 """Graft's own trunks, made by `graft pretrain` and shipped with the package: they need no network.
 
-bundled:tiny64    64-pixel images, see weights/tiny64.json for data, recipe, figures and terms
+bundled:natural64    64-pixel images, see weights/natural64.json for data, recipe, figures and terms
+bundled:tiny64    what came before it, and what it began with
 bundled:natural48, textures48, characters48, digits48    four equal networks of other sources, 48 pixels
 bundled:words8k    sounds at 8 kHz: single spoken words of six languages
 """
@@ -19,13 +20,17 @@ from graft.store import sha256 as file_sha256
 from graft.types import Backbone, Json
 
 FOLDER = Path(__file__).parent / "weights"
-DEFAULT = "bundled:tiny64"
+DEFAULT = "bundled:natural64"
 
 
 def names(modality: str | None = None) -> list[str]:
-    """All of them, or those for images, or for sounds."""
+    """All of them, or those for images, or for sounds that a better one has not come after."""
     found = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
-    return [name for name in found if modality in (None, read_json(FOLDER / f"{name}.json").get("modality", "image"))]
+    if modality is None:
+        return found
+    cards = {name: read_json(FOLDER / f"{name}.json") for name in found}
+    return [name for name, card in cards.items()
+            if card.get("modality", "image") == modality and "superseded_by" not in card]  # fmt: skip
 
 
 def bundled(name: str, *, pretrained: bool = True, config: Json | None = None) -> Backbone:

@@ -1,4 +1,4 @@
-"""Any network of images, on pictures of the spectrograms of sounds: spectrogram:bundled:tiny64.
+"""Any network of images, on pictures of the spectrograms of sounds: spectrogram:bundled:natural64.
 
 spectrogram:timm:resnet18(seconds=2)                        windows of two seconds at most
 spectrogram(trunk='timm:vit_tiny_patch16_224(size=64)')     where the network has options of its own
@@ -74,4 +74,4 @@ def _images(trunk: str, pretrained: bool, config: Json | None) -> tuple[Backbone
 
 def _refused(trunk: str, modality: str) -> UsageError:
     what = f"spectrogram:{trunk} draws sounds for a trunk of images, and {trunk} is for {modality}"
-    return UsageError(what, f"--backbone {trunk}" if modality == "audio" else "--backbone spectrogram:bundled:tiny64")
+    return UsageError(what, f"--backbone {trunk}" if modality == "audio" else "--backbone spectrogram:bundled:natural64")

@@ -113,6 +113,7 @@ CODES = {
     "told.slow": "因在此预算内太慢而略去：{ways}",
     "told.no_scratch": "从零训练超出预算，因此缺少这项比较",
     "issue.collapsed": "特征坍缩",
+    "issue.worse-than-before": "主干不如训练之前",
     "issue.unreadable": "无法读取的文件",
     "issue.exact-copies": "完全相同的副本",
     "issue.near-copies": "近似的副本",

@@ -113,6 +113,7 @@ CODES = {
     "told.slow": "left out, as they take too long for this budget: {ways}",
     "told.no_scratch": "training from scratch did not fit into the budget: its comparison is missing",
     "issue.collapsed": "Features that have collapsed",
+    "issue.worse-than-before": "A trunk that is worse than it began",
     "issue.unreadable": "Files that cannot be read",
     "issue.exact-copies": "Exact copies",
     "issue.near-copies": "Near copies",

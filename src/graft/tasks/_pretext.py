@@ -39,6 +39,10 @@ class Unlabelled:
 class Guesses(Unlabelled):
     """The figures of such a task, from predictions (N, 3) and targets (N,) of which only the number counts."""
 
+    def answers(self) -> int:
+        """How many answers a question has: a guess in the dark is right in one of so many."""
+        raise NotImplementedError
+
     def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
         """The share of right guesses and their mean loss; a higher share selects."""
         losses, right, count = _columns(predictions, targets).T
@@ -60,11 +64,12 @@ class Guesses(Unlabelled):
         return {"accuracy": accuracy, "loss": intervals.bootstrap_mean(losses / count)}
 
     def report(self, predictions: Predictions, targets: Tensor) -> Json:
-        """The figures, and how many guesses there were and were right."""
+        """The figures, how many guesses there were and were right, and the share that guesses in the dark would have."""
         columns = _columns(predictions, targets)
         right, guesses = (int(total) for total in columns[:, 1:].sum(0))
         scores = self.score(predictions, targets)
-        return {"samples": len(columns), "guesses": guesses, "right": right, "figures": scores}
+        chance = 1 / self.answers()
+        return {"samples": len(columns), "guesses": guesses, "right": right, "chance": chance, "figures": scores}
 
     def rows(self, predictions: Predictions, dataset: Dataset) -> list[Json]:
         """One row for each sample of the data set: right guesses, and the geometric mean of the truth's probability."""

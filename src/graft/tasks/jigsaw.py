@@ -42,7 +42,7 @@ def jigsaw(
 
     permutations: to choose from; of more it is harder. head: the layers behind the nine tiles. width: numbers of each
     tile that these see. grey: share of the pictures without colours. flip: whether half of them are mirrored. tile:
-    pixels of a tile's side as the trunk sees it; None: as it is cut, or 16 if that is less. Raises UsageError for what
+    pixels of a tile's side as the trunk sees it, at least 8; None: as it is cut, or 16 if that is less. Raises UsageError for what
     cannot be.
     """
     with torch.device("meta"):
@@ -63,6 +63,9 @@ class Jigsaw(_pretext.Guesses):
     kind: str = "none"
     metric: str = "accuracy"
     needs: str = "views"
+
+    def answers(self) -> int:
+        return self.view.count
 
     def head(self, info: Info) -> nn.Module:
         """(9 B, D) -> (B, permutations)."""

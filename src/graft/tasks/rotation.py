@@ -47,6 +47,9 @@ class Rotation(_pretext.Guesses):
     metric: str = "accuracy"
     needs: str = "views"
 
+    def answers(self) -> int:
+        return VIEWS
+
     def head(self, info: Info) -> nn.Module:
         """(4 B, D) -> (4 B, 4). Its features are those of a trunk that moves: their scale is not fixed in advance."""
         return heads.build(self.head_spec, info.dim, VIEWS, standardize=False)

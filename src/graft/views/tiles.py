@@ -30,6 +30,7 @@ VIEWS = SIDE * SIDE
 MOST = 1000  # permutations: what the authors take at most
 SHARE = 64 / 75  # of a cell's side that its tile shows
 LEAST = 16  # pixels of a tile as the network sees it: of fewer a trunk of stride 16 makes nothing
+FEWEST = 8  # that may be asked for: of one pixel a tile, which is all MEAN, a loss was not finite
 _CHOSEN = 30_000  # more agreements than there can be, with room for those that are added
 MEAN, DEVIATION = 128.0, 48.0  # of each colour of a tile, in bytes: 2.6 deviations either way
 
@@ -49,7 +50,7 @@ class _Draw(NamedTuple):
 class Tiles:
     """`count` permutations to choose from; `grey`: share of the pictures without colours; `flip`: half of them
     mirrored, which the authors do not, but few pictures become more by it; `tile`: pixels of a tile's side as the
-    network sees it, None: as it is cut, or 16 if that is less. Raises UsageError for a number outside of its range."""
+    network sees it, at least 8, None: as it is cut, or 16 if that is less. Raises UsageError for a number outside of its range."""
 
     count: int = 100
     grey: float = 0.3
@@ -59,7 +60,8 @@ class Tiles:
     def __post_init__(self) -> None:
         within(2 <= self.count <= MOST, "permutations", self.count, "a number of orders", f"2 to {MOST}")
         within(0 <= self.grey <= 1, "grey", self.grey, "a share of the pictures", "0 <= grey <= 1")
-        within(self.tile is None or self.tile >= 1, "tile", self.tile, "a side in pixels", "tile >= 1, or leave it out")
+        enough = self.tile is None or self.tile >= FEWEST
+        within(enough, "tile", self.tile, "a side in pixels", f"tile >= {FEWEST}, or leave it out")
 
     def __call__(self, samples: Tensor, size: int, seeds: Sequence[int]) -> Inputs:
         """(B, 3, R, R) uint8 -> `x` (9 B, 3, t, t) uint8: at place i of a picture its tile `permutations[order][i]`,
