@@ -249,7 +249,7 @@ def row(domain: str, share: float, method: str, cells: Sequence[Row]) -> Row:
             "seeds": len(own), "trunks": len({c["trunk"]["seed"] for c in own.values()}),
             "accuracy": float(np.mean([c["accuracy"] for c in own.values()])),
             "over scratch": float(np.mean(lead)) if lead else None, "low": low, "high": high,
-            "verdict": "" if method == "scratch" else verdict(low, high, sampled.low, sampled.high),
+            "verdict": "" if method == "scratch" else verdict(share, low, high, sampled.low, sampled.high),
             "interval_of_test_samples": [sampled.low, sampled.high],
             "interval_of_accuracy": over_seeds([c["accuracy"] for c in own.values()]),
             "ways": [c["way"].split("(")[0] for c in own.values()],
@@ -268,10 +268,14 @@ def over_seeds(values: Sequence[float]) -> tuple[float | None, float | None]:
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
-def verdict(low: float | None, high: float | None, *sampled: float) -> str:
-    """By the interval over seeds, or over test samples where there is one seed."""
-    bottom, top = (low, high) if low is not None and high is not None else sampled
-    return "better" if bottom > 0 else "worse" if top < 0 else "open"
+def verdict(share: float, low: float | None, high: float | None, *sampled: float) -> str:
+    """By the interval over seeds; one seed says nothing of other draws, but where all labels are used there are none,
+    and the interval over test samples decides."""
+    if low is None or high is None:
+        if share < 1:
+            return "one seed"
+        low, high = sampled
+    return "better" if low > 0 else "worse" if high < 0 else "open"
 
 
 def main() -> None:

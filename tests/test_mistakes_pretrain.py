@@ -140,6 +140,7 @@ def test_what_helps_helps() -> None:
     said = graft("pretrain", "loose", "--watch", "flowers", "--task", "simclr(dim=8, hidden=16, scale=0.2)", *TINY)
     assert said.code == 0 and "rank" in said.err, said.err
     compare, fit = (line for line in said.err.splitlines() if "graft " in line)
-    assert "graft compare flowers --strategy ridge --backbone bundled:natural64 --backbone trained:runs/loose-1" in compare
+    trunks = "--backbone bundled:natural64 --backbone trained:runs/loose-1"
+    assert f"graft compare flowers --strategy ridge {trunks}" in compare
     assert "graft fit flowers --backbone trained:runs/loose-1" in fit
     assert graft("fit", "flowers", "--backbone", "trained:runs/loose-1", "--strategy", "ridge").code == 0

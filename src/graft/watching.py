@@ -170,23 +170,24 @@ def _worse(looks: Sequence[Json], recipe: Recipe) -> list[Issue]:
     if not looks or (looks[0]["phase"], looks[-1]["phase"]) != (START["phase"], END["phase"]):
         return []
     start, kept = looks[0], looks[-1]
-    if start.get("knn") is None or kept.get("knn") is None or not _fell(start, kept):
+    if start.get("knn") is None or kept.get("knn") is None or _lost(start, kept) <= 0:
         return []
     what = f"k-NN {kept['knn']:.1%} of {kept['queries']}, and {start['knn']:.1%} before the first epoch"
     hint = f"`graft compare` it with what it began with before it is used; fewer epochs or {_slower(recipe)}"
     return [Issue("worse-than-before", "warning", what.replace("%", " %"), (), hint)]
 
 
-def _fell(start: Json, kept: Json) -> bool:
-    """Whether the share of the start is above guessing, and that of what is kept below it, by 95 % intervals.
+def _lost(start: Json, kept: Json) -> float:
+    """By how much the share of the start is above that of what is kept, at least: the lower end of a 95 % interval,
+    Newcombe's of two Wilson intervals (1998, method 10). 0 where the start is not surely above guessing.
 
-    That of the difference is Newcombe's of two Wilson intervals (1998, method 10). It takes the queries for two samples
-    of their own. They are the same ones, so that it is too wide rather than too narrow.
+    It takes the queries for two samples of their own. They are the same ones, so that it is too wide rather than too
+    narrow.
     """
     before, after = (wilson(look["knn"] * look["queries"], look["queries"]) for look in (start, kept))
     lost = before.value - after.value
     noise = ((before.value - before.low) ** 2 + (after.high - after.value) ** 2) ** 0.5
-    return before.low > start["majority"] and lost > noise
+    return lost - noise if before.low > start["majority"] else 0.0
 
 
 def _help(recipe: Recipe, start: Json) -> str:

@@ -395,7 +395,7 @@ def test_a_collapse_after_what_is_kept_is_a_warning() -> None:
 
 
 def test_a_trunk_that_is_worse_than_it_began_is_a_warning() -> None:
-    """Against Newcombe's example (1998, table II a): 56 of 70 less 48 of 80 is 0.0524 to 0.3339."""
+    """By Newcombe's example: 56 of 70 less 48 of 80 is at least 0.0524 (1998, table II a, method 10)."""
     recipe = make({"data": "x", "task": "rotation", "strategy": "full(lr=3e-3)"})
 
     def said(before: int, after: int, queries: int = 75, most: float = 0.1) -> list[str]:
@@ -407,8 +407,7 @@ def test_a_trunk_that_is_worse_than_it_began_is_a_warning() -> None:
     assert not said(63, 58) and not said(48, 63) and not said(63, 48, most=0.8)
     assert not watching.issues([BEFORE, UP, looked("end", 30.0)], recipe), "no classes are known"
     first, second = {"knn": 0.8, "queries": 70, "majority": 0.1}, {"knn": 0.6, "queries": 80}
-    assert watching._fell(first, second) and watching._fell(first, {**second, "knn": 0.65})
-    assert not watching._fell(first, {**second, "knn": 0.68})
+    assert watching._lost(first, second) == pytest.approx(0.0524, abs=1e-4)
 
 
 def test_features_that_were_alike_before_are_no_matter_of_the_rate() -> None:

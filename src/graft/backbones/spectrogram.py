@@ -74,4 +74,5 @@ def _images(trunk: str, pretrained: bool, config: Json | None) -> tuple[Backbone
 
 def _refused(trunk: str, modality: str) -> UsageError:
     what = f"spectrogram:{trunk} draws sounds for a trunk of images, and {trunk} is for {modality}"
-    return UsageError(what, f"--backbone {trunk}" if modality == "audio" else "--backbone spectrogram:bundled:natural64")
+    other = trunk if modality == "audio" else "spectrogram:bundled:natural64"
+    return UsageError(what, f"--backbone {other}")

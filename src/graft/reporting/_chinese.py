@@ -80,7 +80,7 @@ WORDS = {
     "watch.knn": "以它的特征找近邻，说对类别的占 {after}。",
     "watch.unlabelled": "无从知道：没有可以对照的标签。",
     "watch.collapsed": "否：特征已坍缩。",
-    "guess.chance": "瞎猜能找回 {chance}。",
+    "guess.chance": "瞎猜能达到 {chance}。",
     "guess.none": "对于向模型遮住的内容，没有简单的猜法可比。",
     "guess.off": "本次运行没有基线。",
     "way": "{strategy}，主干 {backbone}",

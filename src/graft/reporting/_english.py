@@ -80,7 +80,7 @@ WORDS = {
     "watch.knn": "Nearest neighbours by its features name {after} of the classes rightly.",
     "watch.unlabelled": "Nobody knows: there are no labels to tell.",
     "watch.collapsed": "No: they have collapsed.",
-    "guess.chance": "Guessing would find {chance}.",
+    "guess.chance": "Guessing would come to {chance}.",
     "guess.none": "For what is hidden from a model there is no simple guess.",
     "guess.off": "This run has no baselines.",
     "way": "{strategy} on {backbone}",

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from graft.console import GRAVE, RATES, Figure, figure
 from graft.intervals import wilson
-from graft.recipe import PRETEXT as OF_SAMPLES
 from graft.reporting._facts import Facts
 from graft.reporting._words import Words, amount, count, missing
 from graft.types import Json
@@ -151,6 +150,10 @@ def _better(facts: Facts, w: Words, guess: str | None) -> Line:
         name = baseline(facts, str(guess), w)
         more = w("guess.paired", gain=w.gain(gain, facts.metric), name=name)
         return Line(w("ask.guess"), w(f"guess.{word}"), [more, *_beaten(facts, w)], MARKS.get(word, "?"))
+    chance = facts.report.get("chance")
+    if guess is None and ours and not missing(chance):
+        word = "yes" if ours["low"] > chance else "no" if ours["high"] < chance else "unclear"
+        return Line(w("ask.guess"), w(f"guess.{word}"), _chance(facts, w), MARKS.get(word, "?"))
     if guess is None or not ours:
         why = "guess.none" if facts.pretext else "guess.off"
         return Line(w("ask.guess"), w("not_measured"), [w(why)], "?")
@@ -160,7 +163,6 @@ def _better(facts: Facts, w: Words, guess: str | None) -> Line:
     return Line(w("ask.guess"), w(f"guess.{word}"), [more], MARKS.get(word, "?"))
 
 
-PRETEXT = tuple(task for tasks in OF_SAMPLES.values() for task in tasks)
 MARKS = {"yes": "+", "no": "-"}
 
 

@@ -17,7 +17,6 @@ from graft.console import Figure, figure
 from graft.reporting import _card_text as sections
 from graft.reporting._facts import Facts, read
 from graft.reporting._markdown import text
-from graft.reporting._verdict import PRETEXT
 from graft.spec import parse
 from graft.store import read_json, replacing
 from graft.types import Json
@@ -81,7 +80,7 @@ def _use(facts: Facts, name: str) -> str:
     where = "" if name else "RUN is the folder of this file.\n\n"
     shell = f"```\ngraft predict {run} DATA\n```"
     python = f'```python\nimport graft\n\nrows, issues = graft.predict("{run}", "DATA")\n```'
-    if parse(str(facts.recipe.get("task", ""))).name in PRETEXT:
+    if facts.pretext:
         fetched = f"hf download {name} --local-dir RUN\n" if name else ""
         return f"{where}As the trunk of another run:\n\n```\n{fetched}graft fit DATA --backbone trained:RUN\n```"
     return f"{where}{shell}\n\n{python}\n\nBoth read safetensors and JSON alone: nothing of this run is executed."

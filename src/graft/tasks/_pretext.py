@@ -64,7 +64,7 @@ class Guesses(Unlabelled):
         return {"accuracy": accuracy, "loss": intervals.bootstrap_mean(losses / count)}
 
     def report(self, predictions: Predictions, targets: Tensor) -> Json:
-        """The figures, how many guesses there were and were right, and the share that guesses in the dark would have."""
+        """The figures, how many guesses there were and were right, and the share that guessing would have."""
         columns = _columns(predictions, targets)
         right, guesses = (int(total) for total in columns[:, 1:].sum(0))
         scores = self.score(predictions, targets)

@@ -42,8 +42,8 @@ def jigsaw(
 
     permutations: to choose from; of more it is harder. head: the layers behind the nine tiles. width: numbers of each
     tile that these see. grey: share of the pictures without colours. flip: whether half of them are mirrored. tile:
-    pixels of a tile's side as the trunk sees it, at least 8; None: as it is cut, or 16 if that is less. Raises UsageError for what
-    cannot be.
+    pixels of a tile's side as the trunk sees it, at least 8; None: as it is cut, or 16 if that is less. Raises
+    UsageError for what cannot be.
     """
     with torch.device("meta"):
         heads.build(head, 1, 2)

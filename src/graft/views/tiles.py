@@ -30,7 +30,7 @@ VIEWS = SIDE * SIDE
 MOST = 1000  # permutations: what the authors take at most
 SHARE = 64 / 75  # of a cell's side that its tile shows
 LEAST = 16  # pixels of a tile as the network sees it: of fewer a trunk of stride 16 makes nothing
-FEWEST = 8  # that may be asked for: of one pixel a tile, which is all MEAN, a loss was not finite
+FEWEST = 16  # that may be asked for: tiles of one pixel show nothing, and a loss was not finite
 _CHOSEN = 30_000  # more agreements than there can be, with room for those that are added
 MEAN, DEVIATION = 128.0, 48.0  # of each colour of a tile, in bytes: 2.6 deviations either way
 
@@ -50,7 +50,8 @@ class _Draw(NamedTuple):
 class Tiles:
     """`count` permutations to choose from; `grey`: share of the pictures without colours; `flip`: half of them
     mirrored, which the authors do not, but few pictures become more by it; `tile`: pixels of a tile's side as the
-    network sees it, at least 8, None: as it is cut, or 16 if that is less. Raises UsageError for a number outside of its range."""
+    network sees it, at least 8, None: as it is cut, or 16 if that is less. Raises UsageError for a number outside
+    of its range."""
 
     count: int = 100
     grey: float = 0.3
