@@ -228,9 +228,10 @@ def of_images(data: str, said: Json) -> Json:
 
 def _with_rates(said: Json, usual: str) -> str:
     """The strategy that is asked for; of "full" without a rate, such as full(epochs=3), with the usual rates."""
-    asked, ours = parse(str(said.get("strategy", usual))), parse(usual)
+    text = str(said.get("strategy", usual))
+    asked, ours = parse(text), parse(usual)
     if asked.name != ours.name or "lr" in asked.options:
-        return str(asked)
+        return text
     return str(asked.with_options(**{key: ours.options[key] for key in ("lr", "head_lr") if key not in asked.options}))
 
 
@@ -276,6 +277,6 @@ def worth(result: Json) -> tuple[str, str]:
     before = recipe["backbone"] if trunk["sha256"] else zoo.DEFAULTS[trunk["modality"]]
     watched = any(look["knn"] is not None for look in result.get("watch") or ())
     known = watched or not pretext(recipe["task"])
-    data, own = (recipe["watch"] or recipe["data"]) if known else "LABELLED", f"trained:{folder}"
+    data, own = recipe["watch"] or (recipe["data"] if known else "LABELLED"), f"trained:{folder}"
     compared = ["graft", "compare", data, "--strategy", "ridge", "--backbone", before, "--backbone", own]
     return f"{shlex.join(compared)}   # is it better?", shlex.join(["graft", "fit", data, "--backbone", own])

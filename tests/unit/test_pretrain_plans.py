@@ -30,7 +30,10 @@ def test_a_trunk_that_has_learned_goes_on_more_slowly(loose: str) -> None:
     more = planning.of_images(loose, {"backbone": "bundled:tiny64"})
     blank = planning.of_images(loose, {"backbone": "bundled:tiny64(pretrained=False)"})
     assert scratch["strategy"] == blank["strategy"] == planning.SCRATCH and more["strategy"] == planning.FURTHER
-    assert planning.of_images(loose, {"strategy": "full(epochs=2)"})["strategy"] == "full(epochs=2)"
+    fewer = {"backbone": "bundled:tiny64", "strategy": "full(epochs=2)"}
+    assert planning.of_images(loose, fewer)["strategy"] == "full(epochs=2, lr=0.0005, head_lr=0.002)"
+    assert planning.of_images(loose, {"strategy": "full(lr=1e-4)"})["strategy"] == "full(lr=1e-4)"
+    assert planning.of_images(loose, {"strategy": "gradual"})["strategy"] == "gradual"
 
 
 @pytest.mark.parametrize(
