@@ -232,7 +232,8 @@ def _with_rates(said: Json, usual: str) -> str:
     asked, ours = parse(text), parse(usual)
     if asked.name != ours.name or "lr" in asked.options:
         return text
-    return str(asked.with_options(**{key: ours.options[key] for key in ("lr", "head_lr") if key not in asked.options}))
+    rates = {key: ours.options[key] for key in ("lr", "head_lr") if key in ours.options and key not in asked.options}
+    return str(asked.with_options(**rates)) if rates else text
 
 
 def _of_few(images: int) -> Json:
