@@ -24,6 +24,7 @@ FIRST = 3  # folds after which the rivals of a race are told apart, and a hopele
 SAFETY = 1.1  # for what the final training does besides having more samples than one on a fold
 SLACK = 0.02  # of the budget, left for saving and the last predictions
 CHEAP = 0.03  # of the budget, that one way without training may take
+FAR = 4  # times as long as it may take, by what it took on another trunk: then a way is not begun
 ONLY = 0.25  # of the budget, for a head on a frozen trunk where the labels are such that no probe fits them
 
 
@@ -43,6 +44,7 @@ class Contest:
     )  # of averages and the best probe: chosen for each fold on others
     notes: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)  # ways that were left out, as they take too long
+    costs: dict[tuple[str, str], float] = field(default_factory=dict)  # seconds of a fold by features squared
     paces: dict[str, float] = field(default_factory=dict)  # seconds of training for one sample, by trunk
 
     @property
@@ -113,18 +115,25 @@ class Contest:
                 return self._drop(way, "left out: its features take too long for this budget")
             if missing:
                 self.trials.prepare(way)  # its features are made once, and are not this way's cost
+            most = (CHEAP if self.trials.pool.kind == "class" else ONLY) * self.clock.budget
+            expected = self.costs.get((way.strategy, way.features), 0.0) * self._size(way) * len(missing)
             for number, fold in enumerate(missing):
-                share = CHEAP if self.trials.pool.kind == "class" else ONLY
-                slow = number > 1 and last * (len(missing) - number) > share * self.clock.budget
-                if self.left() < 0 or slow:
+                slow = number > 1 and last * (len(missing) - number) > most
+                if self.left() < 0 or slow or expected > FAR * most:
                     self.slow.append(str(way))
                     return self._drop(way)
                 began = time.monotonic()
                 self.trials.measure(way, fold)
                 last = time.monotonic() - began
+            self.costs.setdefault((way.strategy, way.features), last / self._size(way))
         except (DataError, ResourceError, UsageError) as error:  # such as a probe that cannot be fitted to these data
             return self._drop(way, str(error))
         return True
+
+    def _size(self, way: Way) -> int:
+        """What the work of a probe grows with, or faster."""
+        dim: int = self.trials.trunk(way.backbone).backbone.info.dim
+        return dim * dim
 
     def _drop(self, way: Way, why: str = "") -> bool:
         self.notes += [f"{way}: {why}"] if why else []
