@@ -125,7 +125,7 @@ class Contest:
                 began = time.monotonic()
                 self.trials.measure(way, fold)
                 last = time.monotonic() - began
-            self.costs.setdefault((way.strategy, way.features), last / self._size(way))
+                self.costs.setdefault((way.strategy, way.features), last / self._size(way))
         except (DataError, ResourceError, UsageError) as error:  # such as a probe that cannot be fitted to these data
             return self._drop(way, str(error))
         return True
