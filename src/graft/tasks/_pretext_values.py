@@ -6,6 +6,8 @@ who knows nothing and says 0), hidden values.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,10 +21,15 @@ from graft.types import Dataset, Json, Metric, Predictions
 class Values(_pretext.Unlabelled):
     """The figures of such a task, from predictions (N, 3) and targets (N,) of which only the number counts."""
 
+    nothing: ClassVar[tuple[str, str]] = (
+        "nothing is hidden of any of {} samples",
+        "look for samples that can be read",
+    )
+
     def score(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
         """The share of the hidden values' squares that was guessed (1: all, 0: no more than by saying 0, or less than
         0), and the mean squared error; a higher share selects."""
-        columns = _columns(predictions, targets)
+        columns = self._columns(predictions, targets)
         return _bootstrap.plain(_figures(columns), len(columns))
 
     def each(self, predictions: Predictions, targets: Tensor) -> Tensor:
@@ -30,17 +37,17 @@ class Values(_pretext.Unlabelled):
 
         The standard error of their mean is the delta method's.
         """
-        errors, squares, _ = _columns(predictions, targets).T
+        errors, squares, _ = self._columns(predictions, targets).T
         return torch.from_numpy(_metrics.linear_f1((squares - errors) / 2, squares))  # 2 hits / total
 
     def measure(self, predictions: Predictions, targets: Tensor) -> dict[str, Metric]:
         """Figures with 95 % intervals: the bootstrap over samples, as the values of one are not independent."""
-        columns = _columns(predictions, targets)
+        columns = self._columns(predictions, targets)
         return _bootstrap.bootstrap(_figures(columns), self.score(predictions, targets), len(columns))
 
     def report(self, predictions: Predictions, targets: Tensor) -> Json:
         """The figures, and how many values were hidden."""
-        columns = _columns(predictions, targets)
+        columns = self._columns(predictions, targets)
         hidden, scores = int(columns[:, 2].sum()), self.score(predictions, targets)
         return {"samples": len(columns), "hidden": hidden, "figures": scores}
 
@@ -52,6 +59,16 @@ class Values(_pretext.Unlabelled):
             label, loss = (float(_metrics.ratio(*pair)) for pair in ((squares - errors, squares), (errors, count)))
             made.append({"label": label, "hidden": int(count), "loss": loss})
         return made
+
+    def _columns(self, predictions: Predictions, targets: Tensor) -> Array:
+        """(N, 3) of predictions that belong to their targets and hold something to count."""
+        values = predictions.values
+        _checks.belong(values.shape == (len(targets), 3), values, len(targets), "three sums")
+        columns = _checks.array(values).astype(np.float64)
+        if not columns[:, 2].any():
+            what, hint = self.nothing
+            raise DataError(what.format(len(columns)), hint)
+        return columns
 
 
 def loss(said: Tensor, truth: Tensor) -> Tensor:
@@ -65,16 +82,6 @@ def predictions(said: Tensor, truth: Tensor) -> Predictions:
     known, truth = (~truth.isnan()).flatten(1), truth.nan_to_num(0.0).flatten(1)
     errors = (said.float().flatten(1) - truth).where(known, 0.0)
     return Predictions(torch.stack([errors.square().sum(1), truth.square().sum(1), known.float().sum(1)], 1))
-
-
-def _columns(predictions: Predictions, targets: Tensor) -> Array:
-    """(N, 3) of predictions that belong to their targets and hold something to count."""
-    values = predictions.values
-    _checks.belong(values.shape == (len(targets), 3), values, len(targets), "three sums")
-    columns = _checks.array(values).astype(np.float64)
-    if not columns[:, 2].any():
-        raise DataError(f"nothing is hidden of any of {len(columns)} samples", "look for samples that can be read")
-    return columns
 
 
 def _figures(columns: Array) -> _bootstrap.Figures:
