@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
 from graft import run
-from graft.recipe import PRETEXT
+from graft.recipe import pretext
 from graft.spec import parse
 from graft.store import read_json
 from graft.types import Dataset, Issue, Recipe
@@ -58,7 +57,7 @@ def _learned(folder: Path, dataset: Dataset) -> Issue | None:
     if not keys:
         return None
     what = f"{len(keys):,} of these {len(dataset):,} samples are among those that the trunk of {folder} learned from"
-    if parse(read_json(folder / "recipe.json")["task"]).name in chain(*PRETEXT.values()):
+    if pretext(read_json(folder / "recipe.json")["task"]):
         return Issue("trunk-saw-samples", "note", f"{what}, without their labels", keys)
     hint = "take other samples, or a trunk that has not seen them: every figure here is too high"
     return Issue("trunk-saw-labels", "warning", f"{what}, with their labels", keys, hint)

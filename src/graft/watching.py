@@ -29,7 +29,7 @@ from graft.features import Feed
 from graft.intervals import wilson
 from graft.order import split as batches
 from graft.probes.knn import knn
-from graft.recipe import PRETEXT, Recipe
+from graft.recipe import PRETEXT, Recipe, pretext
 from graft.spec import parse
 from graft.spread import effective_rank, spread
 from graft.types import Backbone, Dataset, Issue, Json, Model, Sample
@@ -210,18 +210,13 @@ def _slower(recipe: Recipe) -> str:
 # ------------------------------------------------------------------------------------------------- what is looked at
 
 
-def without_labels(recipe: Recipe) -> bool:
-    """Whether a trunk is pretrained by what the samples say themselves."""
-    return any(parse(recipe.task).name in tasks for tasks in PRETEXT.values())
-
-
 def labelled(recipe: Recipe, dataset: Dataset) -> Dataset | None:
     """The samples by whose classes a trunk is watched, without a test part: of recipe.watch, or else the run's own,
     which are read again, as what learns from them does not get to see their labels. None: no classes are known.
 
     Raises UsageError for data of another modality, DataError for those without classes, or that cannot be read.
     """
-    if not without_labels(recipe):
+    if not pretext(recipe.task):
         return None
     found = _own(open_data(recipe.data), dataset) if recipe.watch is None else _given(recipe.watch, dataset)
     try:
@@ -259,7 +254,7 @@ def _given(watch: str, dataset: Dataset) -> Dataset:
 
 def watch(recipe: Recipe, known: Dataset | None, train: Feed, valid: Feed) -> Watch | None:
     """What is looked at in a run; None where a trunk learns from labels."""
-    if not without_labels(recipe):
+    if not pretext(recipe.task):
         return None
     most = min(MOST, max(LEAST, round(SHARE * (len(train) + len(valid)))))
     if recipe.watch is not None and known is not None:
